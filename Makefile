@@ -1,0 +1,68 @@
+# sqlite-pmem: build, test, demo, benchmarks.
+#
+#   make            build/pmem.so; installs nothing
+#   make demo       from a bare checkout: dependencies, build, a tour on real data
+#   make test       from a bare checkout: dependencies, build, every test
+#   make bench      dependencies, build, the benchmarks as ratios
+#   make deps       what Debian must have; installed with root or sudo
+#   make install    PREFIX=/usr/local DESTDIR=
+
+VERSION = 0.1.0
+PREFIX = /usr/local
+CC = gcc
+
+BUILD = build
+SANITIZE =
+WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
+CFLAGS = -O2 -g
+ALL_CFLAGS = -std=gnu11 -fPIC -fvisibility=hidden $(WARNINGS) $(CFLAGS) $(SANITIZE) \
+	-DSPM_VERSION='"$(VERSION)"'
+LIBRARIES = -lpmem -lpthread
+
+SOURCES = $(wildcard ext/*.c vfs/*.c vfs/store/*.c)
+ENGINE = $(wildcard vfs/*.c vfs/store/*.c)
+OBJECTS = $(SOURCES:%.c=$(BUILD)/ext/%.o)
+# The same sources for programs that are linked with SQLite: the unit tests.
+CORE_OBJECTS = $(ENGINE:%.c=$(BUILD)/core/%.o)
+
+all: $(BUILD)/pmem.so
+
+$(BUILD)/pmem.so: $(OBJECTS)
+	$(CC) -shared $(SANITIZE) -o $@ $^ -Wl,-z,defs -Wl,-z,nodelete $(LIBRARIES)
+
+$(BUILD)/ext/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -c -o $@ $<
+
+$(BUILD)/core/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -DSQLITE_CORE -MMD -c -o $@ $<
+
+deps:
+	@./tests/deps.sh
+
+demo: deps
+	@$(MAKE) --no-print-directory all
+	@./sql/demo.sh
+
+test: deps
+	@$(MAKE) --no-print-directory check
+
+bench: deps
+	@$(MAKE) --no-print-directory all
+	@./tests/bench.sh
+
+include tests/tests.mk
+
+install: all
+	install -D -m 755 $(BUILD)/pmem.so $(DESTDIR)$(PREFIX)/lib/sqlite3/pmem.so
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/lib/sqlite3/pmem.so
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(OBJECTS:.o=.d) $(CORE_OBJECTS:.o=.d)
+
+.PHONY: all deps demo test bench check install uninstall clean

@@ -1,0 +1,26 @@
+#!/bin/sh
+# Install the Debian packages that are missing; without the right to, say how and stop.
+set -eu
+packages='gcc libc6-dev make libsqlite3-dev sqlite3 libpmem-dev check libxxhash-dev strace python3'
+
+missing=
+for package in $packages; do
+  state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+  [ "$state" = installed ] || missing="$missing $package"
+done
+[ -z "$missing" ] && exit 0
+
+if [ "$(id -u)" = 0 ]; then
+  as_root=
+elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+  as_root=sudo
+else
+  echo "These Debian packages are missing, and neither root nor sudo is at hand. Please run:" >&2
+  echo "  apt-get update && apt-get install -y$missing" >&2
+  exit 1
+fi
+echo "installing:$missing"
+export DEBIAN_FRONTEND=noninteractive
+$as_root apt-get -qq update
+# shellcheck disable=SC2086
+$as_root apt-get -qq install -y --no-install-recommends $missing >/dev/null

@@ -1,0 +1,33 @@
+/*
+** main.c - the test program: every suite, one process a test.
+*/
+#include "tests.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *path_in(const char *variable, const char *name) {
+  static char paths[8][512];
+  static unsigned turn;
+  const char *folder = getenv(variable);
+  ck_assert_msg(folder != NULL, "%s is not set: run the tests with tests/run.sh", variable);
+  char *path = paths[turn++ % 8];
+  (void)snprintf(path, sizeof *paths, "%s/%d", folder, (int)getpid());
+  (void)mkdir(path, 0700);
+  (void)snprintf(path, sizeof *paths, "%s/%d/%s", folder, (int)getpid(), name);
+  return path;
+}
+
+const char *pmem_path(const char *name) { return path_in("SPM_PMEM_FOLDER", name); }
+const char *file_path(const char *name) { return path_in("SPM_FILE_FOLDER", name); }
+
+int main(void) {
+  SRunner *runner = srunner_create(format_suite());
+  srunner_add_suite(runner, scripts_suite());
+  srunner_run_all(runner, CK_ENV);
+  int failed = srunner_ntests_failed(runner);
+  srunner_free(runner);
+  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

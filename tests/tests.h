@@ -1,0 +1,16 @@
+/*
+** tests.h - what the files of the test program share.
+*/
+#ifndef SPM_TESTS_H
+#define SPM_TESTS_H
+
+#include <check.h>
+
+Suite *format_suite(void);
+Suite *scripts_suite(void);
+
+/* A path in the test's own empty folder on persistent memory, or on a disk. */
+const char *pmem_path(const char *name);
+const char *file_path(const char *name);
+
+#endif

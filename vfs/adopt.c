@@ -1,0 +1,189 @@
+/*
+** adopt.c - see adopt.h.
+*/
+#include "adopt.h"
+
+#include "passthrough.h"
+#include "stamp.h"
+#include "super.h"
+
+#include <libgen.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Between looking and locking the world may change; after so many times say BUSY. */
+#define ATTEMPTS 8
+#define EXCLUDE_TRIES 20
+#define EXCLUDE_PAUSE_US 500
+
+static _Thread_local bool adopting;
+bool spm_adopting(void) { return adopting; }
+
+static int parent_lock(spm_dbfile *f, int level) { return f->parent->pMethods->xLock(f->parent, level); }
+static void parent_unlock(spm_dbfile *f) {
+  (void)f->parent->pMethods->xUnlock(f->parent, SQLITE_LOCK_NONE);
+}
+
+static int parent_kind(spm_dbfile *f, spm_header_kind *kind) {
+  uint8_t header[SPM_HEADER_SIZE];
+  sqlite3_int64 size;
+  int rc = f->parent->pMethods->xFileSize(f->parent, &size);
+  if (rc == SQLITE_OK && size > 0) {
+    rc = f->parent->pMethods->xRead(f->parent, header, sizeof header, 0);
+    if (rc == SQLITE_IOERR_SHORT_READ) rc = SQLITE_OK;
+  }
+  if (rc == SQLITE_OK) *kind = spm_stamp_kind(header, (uint64_t)size);
+  return rc;
+}
+
+static int parent_exists(spm_dbfile *f, const char *name, bool *exists) {
+  int there = 0;
+  int rc = f->parent_vfs->xAccess(f->parent_vfs, name, SQLITE_ACCESS_EXISTS, &there);
+  *exists = there != 0;
+  return rc;
+}
+
+/* Has stock SQLite left a journal or a WAL beside the file? */
+static int leftovers(spm_dbfile *f, bool *found) {
+  int rc = parent_exists(f, sqlite3_filename_journal(f->path), found);
+  if (rc == SQLITE_OK && !*found) rc = parent_exists(f, sqlite3_filename_wal(f->path), found);
+  return rc;
+}
+
+/* ------------------------------------------------- what stock left behind -- */
+
+static int run(sqlite3 *db, const char *sql, bool *delete_mode) {
+  sqlite3_stmt *statement;
+  int rc = sqlite3_prepare_v2(db, sql, -1, &statement, NULL);
+  if (rc != SQLITE_OK) return rc;
+  while ((rc = sqlite3_step(statement)) == SQLITE_ROW) {
+    const char *mode = (const char *)sqlite3_column_text(statement, 0);
+    *delete_mode = mode != NULL && strcmp(mode, "delete") == 0;
+  }
+  return sqlite3_finalize(statement);
+}
+
+/* The first statement reads, and so rolls a hot journal back; leaving WAL mode
+** checkpoints it; TRUNCATE to DELETE removes a journal that PERSIST had kept. */
+static int recover_stock(spm_dbfile *f) {
+  static const char *const steps[] = {
+      "SELECT count(*) FROM sqlite_schema", "PRAGMA journal_mode=DELETE",
+      "PRAGMA journal_mode=TRUNCATE", "PRAGMA journal_mode=DELETE"};
+  sqlite3 *db = NULL;
+  bool delete_mode = false;
+  adopting = true;
+  int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_NOMUTEX;
+  int rc = sqlite3_open_v2(f->path, &db, flags, f->parent_vfs->zName);
+  for (size_t i = 0; rc == SQLITE_OK && i < sizeof steps / sizeof *steps; i++)
+    rc = run(db, steps[i], &delete_mode);
+  if (rc == SQLITE_OK && !delete_mode) rc = SQLITE_BUSY;
+  if (rc != SQLITE_OK && (rc & 0xff) != SQLITE_BUSY)
+    rc = spm_error(rc, "%s: SQLite's own recovery says: %s", f->path, db ? sqlite3_errmsg(db) : "no memory");
+  (void)sqlite3_close(db);
+  adopting = false;
+  return (rc & 0xff) == SQLITE_BUSY ? SQLITE_BUSY : rc;
+}
+
+/* ------------------------------------------------------------- attaching -- */
+
+static spm_store_options store_options(const spm_dbfile *f) {
+  return (spm_store_options){.log_size_max = f->options.bytes[SPM_OPTION_max_log_size]};
+}
+
+/* Parent's SHARED held, header plain when last seen. */
+static int create(spm_dbfile *f) {
+  int rc = parent_lock(f, SQLITE_LOCK_EXCLUSIVE);
+  spm_header_kind kind;
+  bool found;
+  if (rc == SQLITE_OK) rc = parent_kind(f, &kind);
+  if (rc == SQLITE_OK) rc = leftovers(f, &found);
+  if (rc != SQLITE_OK) return rc;
+  if (found || (kind != SPM_HEADER_EMPTY && kind != SPM_HEADER_PLAIN)) return SQLITE_NOTFOUND;
+  spm_store_options options = store_options(f);
+  return spm_store_create(f->path, &options, &f->conn);
+}
+
+static int finish_half(spm_dbfile *f) {
+  int rc = parent_lock(f, SQLITE_LOCK_EXCLUSIVE);
+  spm_header_kind kind;
+  if (rc == SQLITE_OK) rc = parent_kind(f, &kind);
+  if (rc == SQLITE_OK && kind == SPM_HEADER_HALF) rc = spm_stamp_finish(f->path);
+  return rc == SQLITE_OK ? SQLITE_NOTFOUND : rc;
+}
+
+static bool folder_writable(spm_dbfile *f) {
+  char *copy = strdup(f->path);
+  if (copy == NULL) return false;
+  bool writable = access(dirname(copy), W_OK | X_OK) == 0;
+  free(copy);
+  return writable;
+}
+
+/* Serve a file without a stamp as SQLite would, the parent's SHARED lock kept. */
+static int pass(spm_dbfile *f, const char *why) {
+  spm_pass(f, why);
+  return SQLITE_OK;
+}
+
+/* Look, with the parent's SHARED held.  SQLITE_NOTFOUND: look again. */
+static int attach_once(spm_dbfile *f) {
+  spm_header_kind kind;
+  bool found = false;
+  int rc = parent_kind(f, &kind);
+  if (rc != SQLITE_OK) return rc;
+  spm_store_options options = store_options(f);
+  if (kind == SPM_HEADER_STAMPED) return spm_store_join(f->path, &options, &f->conn);
+  if (f->readonly) return pass(f, NULL);
+  if (kind == SPM_HEADER_FOREIGN) return pass(f, "its header is none that this library may stamp");
+  if (!folder_writable(f)) return pass(f, "its folder cannot be written to");
+  if (kind == SPM_HEADER_HALF) return finish_half(f);
+  rc = leftovers(f, &found);
+  if (rc != SQLITE_OK) return rc;
+  if (!found && kind != SPM_HEADER_WAL) return create(f);
+  parent_unlock(f);
+  rc = recover_stock(f);
+  return rc == SQLITE_OK ? SQLITE_NOTFOUND : rc;
+}
+
+int spm_attach(spm_dbfile *f) {
+  int rc = SQLITE_NOTFOUND;
+  for (int i = 0; i < ATTEMPTS && rc == SQLITE_NOTFOUND; i++) {
+    rc = parent_lock(f, SQLITE_LOCK_SHARED);
+    if (rc != SQLITE_OK) return rc;
+    rc = attach_once(f);
+    if (!spm_passing(f)) parent_unlock(f);
+  }
+  return rc == SQLITE_NOTFOUND ? SQLITE_BUSY : rc;
+}
+
+/* ------------------------------------------------------------- detaching -- */
+
+/* Called by the last attachment: keep stock SQLite out, and remove what might be
+** taken for its journal once the stamp is gone. */
+static int exclude_stock(void *argument) {
+  spm_dbfile *f = argument;
+  int rc = SQLITE_BUSY;
+  for (int i = 0; i < EXCLUDE_TRIES && rc == SQLITE_BUSY; i++) {
+    if (i > 0) usleep(EXCLUDE_PAUSE_US);
+    rc = parent_lock(f, SQLITE_LOCK_SHARED);
+    if (rc == SQLITE_OK) rc = parent_lock(f, SQLITE_LOCK_EXCLUSIVE);
+    if (rc != SQLITE_OK) parent_unlock(f);
+  }
+  if (rc != SQLITE_OK) return rc;
+  rc = spm_super_sweep(f->path);
+  const char *stale[] = {sqlite3_filename_journal(f->path), sqlite3_filename_wal(f->path)};
+  for (size_t i = 0; rc == SQLITE_OK && i < 2; i++) {
+    bool there;
+    rc = parent_exists(f, stale[i], &there);
+    if (rc == SQLITE_OK && there) rc = f->parent_vfs->xDelete(f->parent_vfs, stale[i], 1);
+  }
+  return rc;
+}
+
+void spm_detach(spm_dbfile *f) {
+  if (f->conn == NULL) return;
+  spm_store_detach(f->conn, exclude_stock, f);
+  f->conn = NULL;
+  parent_unlock(f);
+}

@@ -1,0 +1,371 @@
+/*
+** dbfile.c - a database file on the store: the pager's io methods.
+**
+**     PAGER                        STORE
+**     xLock SHARED                 attach if need be; register a snapshot
+**     xLock RESERVED, EXCLUSIVE    become the writer
+**     xWrite, xTruncate            into the write set
+**     FCNTL_SYNC                   stage: all that can fail; PREPARE with a super-journal
+**     FCNTL_COMMIT_PHASETWO        commit: the one durability point
+**     xUnlock SHARED               drop what was not committed; writer no more
+**     xUnlock NONE                 the snapshot ends
+**
+** xSync is nothing: it can come without a commit, and a commit without it.
+*/
+#include "dbfile.h"
+
+#include "adopt.h"
+#include "files.h"
+#include "passthrough.h"
+#include "stamp.h"
+#include "super.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNTER_AT 24
+#define COUNTER_TWIN_AT 92
+#define FORMAT_AT 18
+#define FORMAT_WAL 2
+
+static spm_dbfile *of(sqlite3_file *file) { return (spm_dbfile *)(void *)file; }
+
+spm_dbfile *spm_dbfile_of(sqlite3_file *file) {
+  bool ours = file != NULL && (file->pMethods == &spm_dbfile_methods || file->pMethods == &spm_pass_methods ||
+                               file->pMethods == &spm_refused_methods);
+  return ours ? of(file) : NULL;
+}
+
+bool spm_dbfile_attached(const spm_dbfile *f) { return f->conn != NULL; }
+
+static int orphan_error(const spm_dbfile *f) {
+  return spm_error(SQLITE_IOERR, "%s was opened before a fork: the child must open it again", f->path);
+}
+
+/* --------------------------------------------------------------- opening -- */
+
+/* immutable=1 takes no locks at all: what the file is now it must stay. */
+static int open_immutable(spm_dbfile *f) {
+  int rc = spm_attach(f);
+  if (rc != SQLITE_OK) return rc;
+  if (spm_passing(f)) {
+    (void)f->parent->pMethods->xUnlock(f->parent, SQLITE_LOCK_NONE);
+    return SQLITE_OK;
+  }
+  return spm_snapshot_begin(f->conn);
+}
+
+static int check_options(spm_dbfile *f) {
+  spm_options_default(&f->options);
+  if (sqlite3_uri_boolean(f->path, "nolock", 0))
+    return spm_error(SQLITE_CANTOPEN, "nolock=1 cannot be had on this VFS: its snapshots need the locks");
+  return spm_options_parse(&f->options, f->path);
+}
+
+int spm_dbfile_open(sqlite3_vfs *parent, const char *path, spm_dbfile *f, int flags, int *out_flags) {
+  memset(f, 0, sizeof *f);
+  f->parent_vfs = f->journal.parent_vfs = parent;
+  f->parent = (sqlite3_file *)(void *)(f + 1);
+  f->parent->pMethods = NULL;
+  f->path = path;
+  f->base.pMethods = &spm_dbfile_methods;
+  f->powersafe = sqlite3_uri_boolean(path, "psow", 1) != 0;
+  memcpy(f->journal_mode, "delete", sizeof "delete");
+  if (check_options(f) != SQLITE_OK) {
+    spm_refuse(f);
+    if (out_flags != NULL) *out_flags = flags;
+    return SQLITE_OK;
+  }
+  int got = flags;
+  int rc = parent->xOpen(parent, path, f->parent, flags, &got);
+  if (rc != SQLITE_OK) {
+    if (f->parent->pMethods != NULL) (void)f->parent->pMethods->xClose(f->parent);
+    f->base.pMethods = NULL;
+    return rc;
+  }
+  f->readonly = (got & SQLITE_OPEN_READONLY) != 0;
+  if (out_flags != NULL) *out_flags = got;
+  spm_files_add(f);
+  f->immutable = sqlite3_uri_boolean(path, "immutable", 0) != 0;
+  if (f->immutable) rc = open_immutable(f);
+  if (rc == SQLITE_OK) return rc;
+  (void)spm_dbfile_close(&f->base);
+  f->base.pMethods = NULL;
+  return rc == SQLITE_BUSY ? SQLITE_CANTOPEN : rc;
+}
+
+int spm_dbfile_close(sqlite3_file *file) {
+  spm_dbfile *f = of(file);
+  int rc = SQLITE_OK;
+  spm_detach(f);
+  if (f->parent->pMethods != NULL) {
+    spm_files_remove(f);
+    rc = f->parent->pMethods->xClose(f->parent);
+  }
+  spm_journal_free(&f->journal);
+  sqlite3_free(f->refusal);
+  sqlite3_free(f->super);
+  return rc;
+}
+
+/* ------------------------------------------------------- transaction ends -- */
+
+/* The ABORT record is durable before the stub goes (S20). */
+static int drop_stub(spm_dbfile *f) {
+  if (f->super == NULL) return SQLITE_OK;
+  int rc = spm_super_settled(f->path, f->super);
+  sqlite3_free(f->super);
+  f->super = NULL;
+  return rc;
+}
+
+static int abandon(spm_dbfile *f) {
+  f->wal_arrived = false;
+  int rc = spm_commit_rollback(f->conn);
+  return rc == SQLITE_OK ? drop_stub(f) : rc;
+}
+
+/* V4: the counter of every commit is above the one before, and where SQLite's own
+** cache holds a page 1 that differs from what is stored (WAL), it is one more than
+** SQLite believes, so that the page is read again. */
+static int advance_counter(spm_dbfile *f) {
+  uint8_t before[4] = {0}, now[4];
+  int rc = SQLITE_OK;
+  if (spm_conn_size(f->conn) == 0) return SQLITE_OK;
+  if (spm_conn_committed_size(f->conn) > COUNTER_AT)
+    rc = spm_conn_read_committed(f->conn, COUNTER_AT, sizeof before, before);
+  if (rc == SQLITE_OK) rc = spm_conn_read(f->conn, COUNTER_AT, sizeof now, now);
+  if (rc != SQLITE_OK) return rc;
+  uint32_t old = spm_get4(before), wanted = spm_get4(now);
+  if ((int32_t)(wanted - old) <= 0) wanted = old + 1;
+  if (f->wal_arrived && wanted == spm_get4(now)) wanted++;
+  if (wanted == spm_get4(now)) return SQLITE_OK;
+  spm_put4(now, wanted);
+  rc = spm_write(f->conn, COUNTER_AT, sizeof now, now);
+  return rc == SQLITE_OK ? spm_write(f->conn, COUNTER_TWIN_AT, sizeof now, now) : rc;
+}
+
+int spm_dbfile_sync(spm_dbfile *f, const char *super) {
+  if (!spm_conn_modified(f->conn)) return SQLITE_OK;
+  int rc = advance_counter(f);
+  if (rc == SQLITE_OK && super != NULL) {
+    f->super = sqlite3_mprintf("%s", super);
+    rc = f->super ? spm_super_stub(f->path, super) : SQLITE_NOMEM;
+  }
+  if (rc == SQLITE_OK) rc = spm_commit_stage(f->conn, super);
+  if (rc != SQLITE_OK && f->super != NULL) (void)abandon(f);
+  return rc;
+}
+
+/* V1: after PHASETWO only SQLITE_OK, SQLITE_FULL and SQLITE_IOERR_* are understood.
+** The stub is the last thing to go; if that fails the commit stands all the same. */
+int spm_dbfile_commit(spm_dbfile *f) {
+  int rc = spm_commit_finish(f->conn);
+  f->wal_arrived = false;
+  if (rc != SQLITE_OK) {
+    spm_journal_clear(&f->journal);
+    return rc == SQLITE_FULL || (rc & 0xff) == SQLITE_IOERR ? rc : SQLITE_IOERR;
+  }
+  if (drop_stub(f) != SQLITE_OK) spm_notice("%s: its stub journal could not be removed", f->path);
+  return SQLITE_OK;
+}
+
+/* ----------------------------------------------------------------- locks -- */
+
+/* V2: plain BUSY, which the pager understands everywhere. */
+static int plain_busy(int rc) { return (rc & 0xff) == SQLITE_BUSY ? SQLITE_BUSY : rc; }
+
+static int begin_shared(spm_dbfile *f) {
+  if (f->conn == NULL) {
+    int rc = spm_attach(f);
+    if (rc != SQLITE_OK || f->conn == NULL) return plain_busy(rc);
+  }
+  if (spm_conn_orphaned(f->conn)) return orphan_error(f);
+  int rc = spm_snapshot_begin(f->conn);
+  if (rc != SQLITE_OK || !f->exclusive) return plain_busy(rc);
+  rc = spm_write_begin(f->conn); /* V3 */
+  if (rc != SQLITE_OK) spm_snapshot_end(f->conn);
+  return plain_busy(rc);
+}
+
+static int db_lock(sqlite3_file *file, int level) {
+  spm_dbfile *f = of(file);
+  int rc = SQLITE_OK;
+  if (level <= f->lock) return SQLITE_OK;
+  if (f->lock == SQLITE_LOCK_NONE) {
+    rc = begin_shared(f);
+    if (rc != SQLITE_OK) return rc;
+    f->lock = SQLITE_LOCK_SHARED;
+    if (f->conn == NULL) return level > SQLITE_LOCK_SHARED ? file->pMethods->xLock(file, level) : SQLITE_OK;
+  }
+  if (level == SQLITE_LOCK_RESERVED) {
+    if (f->readonly) return spm_error(SQLITE_READONLY, "%s was opened read-only", f->path);
+    rc = spm_write_begin(f->conn);
+  } else if (level == SQLITE_LOCK_EXCLUSIVE) {
+    rc = plain_busy(spm_write_begin(f->conn));
+  }
+  if (rc == SQLITE_OK) f->lock = level;
+  return rc;
+}
+
+static int end_write(spm_dbfile *f) {
+  f->wal_arrived = false;
+  if (spm_conn_modified(f->conn)) spm_journal_clear(&f->journal);
+  int rc = spm_write_end(f->conn);
+  return rc == SQLITE_OK ? drop_stub(f) : rc;
+}
+
+static int db_unlock(sqlite3_file *file, int level) {
+  spm_dbfile *f = of(file);
+  int rc = SQLITE_OK;
+  if (level >= f->lock) return SQLITE_OK;
+  f->lock = level;
+  if (f->conn == NULL || spm_conn_orphaned(f->conn)) return SQLITE_OK;
+  rc = end_write(f);
+  if (level == SQLITE_LOCK_NONE) spm_snapshot_end(f->conn);
+  return rc;
+}
+
+static int db_reserved(sqlite3_file *file, int *reserved) {
+  spm_dbfile *f = of(file);
+  if (f->conn == NULL) return f->parent->pMethods->xCheckReservedLock(f->parent, reserved);
+  if (spm_conn_orphaned(f->conn)) return orphan_error(f);
+  *reserved = spm_conn_writer_exists(f->conn);
+  return SQLITE_OK;
+}
+
+/* --------------------------------------------------------------- reading -- */
+
+static int short_read(void *to, int n, uint64_t got) {
+  memset((char *)to + got, 0, (uint64_t)n - got);
+  return SQLITE_IOERR_SHORT_READ;
+}
+
+/* Before the first lock SQLite reads the header, to learn the page size. */
+static int read_header(spm_dbfile *f, void *to, int n, sqlite3_int64 offset) {
+  uint8_t header[SPM_HEADER_SIZE];
+  int rc = f->parent->pMethods->xRead(f->parent, header, sizeof header, 0);
+  spm_header_kind kind = rc == SQLITE_OK ? spm_stamp_kind(header, sizeof header) : SPM_HEADER_FOREIGN;
+  bool stamped = kind == SPM_HEADER_STAMPED || kind == SPM_HEADER_HALF;
+  if (stamped && spm_stamp_placeholder(header)) return short_read(to, n, 0);
+  rc = f->parent->pMethods->xRead(f->parent, to, n, offset);
+  if (stamped && (rc == SQLITE_OK || rc == SQLITE_IOERR_SHORT_READ))
+    spm_stamp_show(to, (uint64_t)offset, (uint64_t)n);
+  return rc;
+}
+
+static int read_attached(spm_dbfile *f, void *to, int n, sqlite3_int64 offset) {
+  uint64_t at = (uint64_t)offset, wanted = (uint64_t)n, size = spm_conn_size(f->conn);
+  uint64_t there = at >= size ? 0 : size - at < wanted ? size - at : wanted;
+  int rc = there > 0 ? spm_conn_read(f->conn, at, (uint32_t)there, to) : SQLITE_OK;
+  if (rc != SQLITE_OK) return rc;
+  if (at < SPM_HEADER_SIZE) spm_stamp_show(to, at, there);
+  return there == wanted ? SQLITE_OK : short_read(to, n, there);
+}
+
+/* Without a lock there is no snapshot to read from: make one for this call. */
+static int with_snapshot(spm_dbfile *f, void *to, int n, sqlite3_int64 offset, sqlite3_int64 *size) {
+  if (f->conn == NULL) {
+    if (size == NULL) return read_header(f, to, n, offset);
+    uint8_t header[SPM_HEADER_SIZE];
+    int rc = read_header(f, header, sizeof header, 0);
+    if (rc == SQLITE_IOERR_SHORT_READ && header[0] == 0) *size = 0;
+    return rc == SQLITE_IOERR_SHORT_READ && header[0] == 0 ? SQLITE_OK
+                                                           : f->parent->pMethods->xFileSize(f->parent, size);
+  }
+  if (spm_conn_orphaned(f->conn)) return orphan_error(f);
+  int rc = spm_snapshot_begin(f->conn);
+  if (rc != SQLITE_OK) return rc;
+  if (size != NULL)
+    *size = (sqlite3_int64)spm_conn_size(f->conn);
+  else
+    rc = read_attached(f, to, n, offset);
+  spm_snapshot_end(f->conn);
+  return rc;
+}
+
+static bool has_snapshot(const spm_dbfile *f) {
+  return f->conn != NULL && (f->lock > SQLITE_LOCK_NONE || f->immutable);
+}
+
+static int db_read(sqlite3_file *file, void *to, int n, sqlite3_int64 offset) {
+  spm_dbfile *f = of(file);
+  if (!has_snapshot(f)) return with_snapshot(f, to, n, offset, NULL);
+  if (spm_conn_orphaned(f->conn)) return orphan_error(f);
+  /* V3: the pager looks at the counter only at the start of a transaction. */
+  if (n == 16 && offset == COUNTER_AT && spm_conn_modified(f->conn)) {
+    spm_journal_clear(&f->journal);
+    int rc = abandon(f);
+    if (rc != SQLITE_OK) return rc;
+  }
+  return read_attached(f, to, n, offset);
+}
+
+static int db_size(sqlite3_file *file, sqlite3_int64 *size) {
+  spm_dbfile *f = of(file);
+  if (!has_snapshot(f)) return with_snapshot(f, NULL, 0, 0, size);
+  *size = (sqlite3_int64)spm_conn_size(f->conn);
+  return SQLITE_OK;
+}
+
+/* --------------------------------------------------------------- writing -- */
+
+/* A prepared transaction that is written to again is being rolled back. */
+static int leave_prepared(spm_dbfile *f) { return f->super != NULL ? abandon(f) : SQLITE_OK; }
+
+static int db_write(sqlite3_file *file, const void *from, int n, sqlite3_int64 offset) {
+  spm_dbfile *f = of(file);
+  if (f->conn == NULL) return spm_error(SQLITE_IOERR_WRITE, "%s: write without a lock", f->path);
+  if (spm_conn_orphaned(f->conn)) return orphan_error(f);
+  int rc = leave_prepared(f);
+  if (rc == SQLITE_OK) rc = spm_write(f->conn, (uint64_t)offset, (uint32_t)n, from);
+  if (rc != SQLITE_OK || offset != 0) return rc;
+  f->wal_arrived = n > FORMAT_AT + 1 && ((const uint8_t *)from)[FORMAT_AT + 1] == FORMAT_WAL;
+  return spm_stamp_write(f->conn);
+}
+
+static int db_truncate(sqlite3_file *file, sqlite3_int64 size) {
+  spm_dbfile *f = of(file);
+  if (f->conn == NULL) return spm_error(SQLITE_IOERR_TRUNCATE, "%s: truncate without a lock", f->path);
+  if (spm_conn_orphaned(f->conn)) return orphan_error(f);
+  return spm_write_truncate(f->conn, (uint64_t)size);
+}
+
+static int db_sync(sqlite3_file *file, int flags) {
+  (void)file, (void)flags;
+  return SQLITE_OK;
+}
+
+/* ---------------------------------------------------------------- others -- */
+
+static int db_control(sqlite3_file *file, int op, void *argument) {
+  return spm_dbfile_control(of(file), op, argument);
+}
+
+static int db_sector(sqlite3_file *file) {
+  (void)file;
+  return 512;
+}
+
+static int db_characteristics(sqlite3_file *file) {
+  const spm_dbfile *f = of(file);
+  return SQLITE_IOCAP_SAFE_APPEND | SQLITE_IOCAP_SEQUENTIAL |
+         (f->powersafe ? SQLITE_IOCAP_POWERSAFE_OVERWRITE : 0);
+}
+
+/* No xShmMap: without it SQLite never enters WAL mode here. */
+const sqlite3_io_methods spm_dbfile_methods = {
+    .iVersion = 1,
+    .xClose = spm_dbfile_close,
+    .xRead = db_read,
+    .xWrite = db_write,
+    .xTruncate = db_truncate,
+    .xSync = db_sync,
+    .xFileSize = db_size,
+    .xLock = db_lock,
+    .xUnlock = db_unlock,
+    .xCheckReservedLock = db_reserved,
+    .xFileControl = db_control,
+    .xSectorSize = db_sector,
+    .xDeviceCharacteristics = db_characteristics,
+};

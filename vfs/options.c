@@ -1,0 +1,122 @@
+/*
+** options.c - see options.h.
+*/
+#include "options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PREFIX "pmem_"
+
+typedef enum kind { WORD, BYTES } kind;
+
+static const struct {
+  const char *name;
+  kind kind;
+  const char *initial, *allowed, *meaning;
+} table[] = {
+#define X(name, kind, initial, allowed, meaning) {#name, kind, initial, allowed, meaning},
+    SPM_OPTION_TABLE(X)
+#undef X
+};
+
+/* The constant in a list like "sync|async" that equals `value`, however written. */
+static const char *find_word(const char *allowed, const char *value) {
+  size_t length = strlen(value);
+  for (const char *at = allowed; *at != 0;) {
+    size_t n = strcspn(at, "|");
+    if (n == length && sqlite3_strnicmp(at, value, (int)n) == 0) return at;
+    at += n + (at[n] == '|');
+  }
+  return NULL;
+}
+
+static bool parse_bytes(const char *value, uint64_t *bytes) {
+  char *end;
+  if (!isdigit((unsigned char)value[0])) return false;
+  errno = 0;
+  unsigned long long number = strtoull(value, &end, 10);
+  if (errno != 0) return false;
+  unsigned shift = 0;
+  switch (toupper((unsigned char)*end)) {
+    case 'G': shift += 10; /* fall through */
+    case 'M': shift += 10; /* fall through */
+    case 'K': shift += 10; end++;
+  }
+  if (*end != 0 || number > (UINT64_MAX >> shift)) return false;
+  *bytes = (uint64_t)number << shift;
+  return true;
+}
+
+static int set_option(spm_options *o, unsigned i, const char *value) {
+  uint64_t bytes, least;
+  switch (table[i].kind) {
+    case WORD:
+      o->word[i] = find_word(table[i].allowed, value);
+      if (o->word[i] != NULL) return SQLITE_OK;
+      return spm_error(SQLITE_CANTOPEN, PREFIX "%s=%s: the value must be one of %s", table[i].name,
+                       value, table[i].allowed);
+    case BYTES:
+      (void)parse_bytes(table[i].allowed, &least);
+      if (parse_bytes(value, &bytes) && bytes >= least) {
+        o->bytes[i] = bytes;
+        return SQLITE_OK;
+      }
+      return spm_error(SQLITE_CANTOPEN,
+                       PREFIX "%s=%s: the value must be a number of bytes, with K, M or G behind it if wanted, at least %s",
+                       table[i].name, value, table[i].allowed);
+  }
+  return SQLITE_ERROR;
+}
+
+static int find_option(const char *name) {
+  for (int i = 0; i < SPM_OPTION_COUNT; i++)
+    if (sqlite3_stricmp(name, table[i].name) == 0) return i;
+  return -1;
+}
+
+void spm_options_default(spm_options *o) {
+  *o = (spm_options){0};
+  for (unsigned i = 0; i < SPM_OPTION_COUNT; i++) (void)set_option(o, i, table[i].initial);
+}
+
+int spm_options_parse(spm_options *o, const char *uri_name) {
+  const char *key;
+  for (int n = 0; (key = sqlite3_uri_key(uri_name, n)) != NULL; n++) {
+    if (sqlite3_strnicmp(key, PREFIX, sizeof PREFIX - 1) != 0) continue;
+    int i = find_option(key + sizeof PREFIX - 1);
+    if (i < 0) return spm_error(SQLITE_CANTOPEN, "%s: there is no such option", key);
+    int rc = set_option(o, (unsigned)i, sqlite3_uri_parameter(uri_name, key));
+    if (rc != SQLITE_OK) return rc;
+  }
+  return SQLITE_OK;
+}
+
+int spm_options_set(spm_options *o, const char *pragma, const char *value) {
+  int i = find_option(pragma + sizeof PREFIX - 1);
+  const char *before = o->word[i];
+  int rc = set_option(o, (unsigned)i, value);
+  if (rc == SQLITE_OK && table[i].kind == WORD && o->word[i] != before)
+    rc = spm_error(SQLITE_CANTOPEN, "%s is chosen when the database is opened, in its URI", pragma);
+  return rc;
+}
+
+char *spm_options_show(const spm_options *o, const char *pragma) {
+  if (sqlite3_strnicmp(pragma, PREFIX, sizeof PREFIX - 1) != 0) return NULL;
+  int i = find_option(pragma + sizeof PREFIX - 1);
+  if (i < 0) return NULL;
+  if (table[i].kind == BYTES) return sqlite3_mprintf("%llu", o->bytes[i]);
+  return sqlite3_mprintf("%.*s", (int)strcspn(o->word[i], "|"), o->word[i]);
+}
+
+const char *spm_options_describe(unsigned i, const char **initial, const char **allowed,
+                                 const char **meaning) {
+  if (i >= SPM_OPTION_COUNT) return NULL;
+  *initial = table[i].initial;
+  *allowed = table[i].allowed;
+  *meaning = table[i].meaning;
+  return table[i].name;
+}

@@ -1,0 +1,50 @@
+/*
+** options.h - the options of a database, from its URI: one table for all.
+**
+**     X(name, kind, default, allowed, meaning)
+**
+** kind WORD: `allowed` lists its values, separated by |; kind BYTES: a number with
+** an optional K, M or G, at least `allowed`.  URI parameters carry the prefix pmem_;
+** each option is answered as PRAGMA pmem_<name>.
+*/
+#ifndef SPM_OPTIONS_H
+#define SPM_OPTIONS_H
+
+#include "store/error.h"
+
+#include <stdint.h>
+
+#define SPM_OPTION_TABLE(X)                                                                  \
+  X(mode, WORD, "sync", "sync", "a commit is durable before it returns")                     \
+  X(recovery, WORD, "checkpoint", "checkpoint", "replay the log from the last checkpoint")   \
+  X(wal, WORD, "on", "on", "commits go through the log")                                     \
+  X(max_log_size, BYTES, "10M", "1M", "checkpoint before the log passes this many bytes")
+
+typedef enum spm_option_id {
+#define X(name, kind, initial, allowed, meaning) SPM_OPTION_##name,
+  SPM_OPTION_TABLE(X)
+#undef X
+      SPM_OPTION_COUNT
+} spm_option_id;
+
+typedef struct spm_options {
+  const char *word[SPM_OPTION_COUNT]; /* WORD: the value, a constant */
+  uint64_t bytes[SPM_OPTION_COUNT];   /* BYTES: the value            */
+} spm_options;
+
+void spm_options_default(spm_options *);
+/* Take every pmem_ parameter of a URI file name.  SQLITE_CANTOPEN names the first
+** unknown option or bad value. */
+int spm_options_parse(spm_options *, const char *uri_name) SPM_MUST_CHECK;
+/* Set the option a pragma names ("pmem_max_log_size"); only numbers can change while
+** the database is open.  SQLITE_CANTOPEN says why not. */
+int spm_options_set(spm_options *, const char *pragma, const char *value) SPM_MUST_CHECK;
+/* The present value of the option a pragma names ("pmem_mode"), as text from
+** sqlite3_mprintf; NULL: no such option. */
+char *spm_options_show(const spm_options *, const char *pragma);
+/* The table, a line an option, for documents and tests: name, default, allowed,
+** meaning; NULL past its end. */
+const char *spm_options_describe(unsigned i, const char **initial, const char **allowed,
+                                 const char **meaning);
+
+#endif

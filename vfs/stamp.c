@@ -1,0 +1,128 @@
+/*
+** stamp.c - see stamp.h.
+*/
+#include "stamp.h"
+
+#include "store/region.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SQLITE_MAGIC "SQLite format 3"
+#define FORMAT_AT 18
+#define FORMAT_STAMP 0x70
+#define COUNTER_AT 24
+#define LIFE_AT 72
+#define LIFE_MAGIC "PMEM"
+#define LIFE_SIZE (4 + SPM_LIFE_SIZE)
+#define COUNTER_TWIN_AT 92
+
+uint32_t spm_get4(const uint8_t *p) {
+  return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+void spm_put4(uint8_t *p, uint32_t value) {
+  p[0] = (uint8_t)(value >> 24);
+  p[1] = (uint8_t)(value >> 16);
+  p[2] = (uint8_t)(value >> 8);
+  p[3] = (uint8_t)value;
+}
+
+spm_header_kind spm_stamp_kind(const uint8_t *header, uint64_t n) {
+  if (n == 0) return SPM_HEADER_EMPTY;
+  if (n < SPM_HEADER_SIZE || memcmp(header, SQLITE_MAGIC, sizeof SQLITE_MAGIC) != 0)
+    return SPM_HEADER_FOREIGN;
+  uint8_t write_format = header[FORMAT_AT], read_format = header[FORMAT_AT + 1];
+  if (write_format == FORMAT_STAMP && read_format == FORMAT_STAMP) {
+    static const uint8_t none[LIFE_SIZE];
+    if (memcmp(header + LIFE_AT, LIFE_MAGIC, 4) == 0) return SPM_HEADER_STAMPED;
+    return memcmp(header + LIFE_AT, none, sizeof none) == 0 ? SPM_HEADER_HALF : SPM_HEADER_FOREIGN;
+  }
+  if (write_format == 2 && read_format == 2) return SPM_HEADER_WAL;
+  return write_format == 1 && read_format == 1 ? SPM_HEADER_PLAIN : SPM_HEADER_FOREIGN;
+}
+
+bool spm_stamp_placeholder(const uint8_t *header) { return header[16] == 0 && header[17] == 0; }
+
+void spm_stamp_show(uint8_t *buffer, uint64_t offset, uint64_t n) {
+  for (uint64_t at = FORMAT_AT; at < FORMAT_AT + 2; at++)
+    if (at >= offset && at - offset < n) buffer[at - offset] = 1;
+  for (uint64_t at = LIFE_AT; at < LIFE_AT + LIFE_SIZE; at++)
+    if (at >= offset && at - offset < n) buffer[at - offset] = 0;
+}
+
+static void fill_life(uint8_t *to, const uint8_t life[SPM_LIFE_SIZE]) {
+  memcpy(to, LIFE_MAGIC, 4);
+  memcpy(to + 4, life, SPM_LIFE_SIZE);
+}
+
+int spm_stamp_write(spm_conn *c) {
+  static const uint8_t format[2] = {FORMAT_STAMP, FORMAT_STAMP};
+  uint8_t life[LIFE_SIZE];
+  fill_life(life, spm_store_life(c));
+  int rc = spm_write(c, FORMAT_AT, sizeof format, format);
+  return rc == SQLITE_OK ? spm_write(c, LIFE_AT, sizeof life, life) : rc;
+}
+
+/* -------------------------------------------------------- X on its media -- */
+
+int spm_stamp_identify(int fd, uint8_t life[SPM_LIFE_SIZE]) {
+  uint8_t header[SPM_HEADER_SIZE];
+  ssize_t n = pread(fd, header, sizeof header, 0);
+  if (n < 0) return spm_error(SQLITE_IOERR_READ, "reading the header: %s", strerror(errno));
+  if (spm_stamp_kind(header, (uint64_t)n) != SPM_HEADER_STAMPED) return SQLITE_NOTFOUND;
+  memcpy(life, header + LIFE_AT + 4, SPM_LIFE_SIZE);
+  return SQLITE_OK;
+}
+
+static int write_durably(spm_region *data, uint64_t offset, const void *bytes, size_t n) {
+  int rc = spm_store_bytes(data, offset, bytes, n);
+  spm_flush(data, offset, n);
+  return rc == SQLITE_OK ? spm_sync(data) : rc;
+}
+
+/* The whole header in one piece: it lies in one sector, and on persistent memory
+** the life is durable before the format bytes are. */
+int spm_stamp_on(spm_region *data, const uint8_t life[SPM_LIFE_SIZE], uint64_t *logical_size) {
+  static const uint8_t format[2] = {FORMAT_STAMP, FORMAT_STAMP};
+  uint8_t header[SPM_HEADER_SIZE] = SQLITE_MAGIC;
+  int rc = SQLITE_OK;
+  if (*logical_size == 0) {
+    rc = spm_region_grow(data, SPM_BLOCK_SIZE, SPM_BLOCK_SIZE);
+    if (rc == SQLITE_OK) rc = spm_region_fsync(data);
+  } else {
+    rc = spm_region_read(data, 0, header, sizeof header);
+  }
+  if (rc != SQLITE_OK) return rc;
+  uint32_t counter = spm_get4(header + COUNTER_AT) + 1;
+  spm_put4(header + COUNTER_AT, counter);
+  if (*logical_size != 0) spm_put4(header + COUNTER_TWIN_AT, counter);
+  fill_life(header + LIFE_AT, life);
+  header[FORMAT_AT] = header[FORMAT_AT + 1] = 1;
+  rc = write_durably(data, 0, header, sizeof header);
+  return rc == SQLITE_OK ? write_durably(data, FORMAT_AT, format, sizeof format) : rc;
+}
+
+int spm_stamp_off(spm_region *data, uint64_t logical_size) {
+  static const uint8_t format[2] = {1, 1}, nothing[LIFE_SIZE];
+  if (logical_size == 0) {
+    int rc = spm_region_truncate(data, 0);
+    return rc == SQLITE_OK ? spm_region_fsync(data) : rc;
+  }
+  int rc = write_durably(data, LIFE_AT, nothing, sizeof nothing);
+  if (rc == SQLITE_OK) rc = write_durably(data, FORMAT_AT, format, sizeof format);
+  return rc == SQLITE_OK ? spm_region_fsync(data) : rc;
+}
+
+int spm_stamp_finish(const char *path) {
+  static const uint8_t format[2] = {1, 1};
+  int fd = open(path, O_RDWR | O_CLOEXEC);
+  if (fd < 0) return spm_error(SQLITE_CANTOPEN, "opening %s: %s", path, strerror(errno));
+  spm_region data;
+  int rc = spm_region_open(&data, fd, path, &spm_media_file);
+  if (rc == SQLITE_OK) rc = write_durably(&data, FORMAT_AT, format, sizeof format);
+  spm_region_close(&data);
+  return rc;
+}

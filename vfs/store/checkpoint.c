@@ -1,0 +1,191 @@
+/*
+** checkpoint.c - see checkpoint.h.
+*/
+#include "checkpoint.h"
+
+#include "log.h"
+#include "superblock.h"
+
+#include <string.h>
+
+#define STEP_BYTES 16384u /* of log a step looks at: microseconds of work */
+
+/* ------------------------------------------------- lines to be flushed -- */
+
+/* The same lines are changed again and again; each is flushed once a step. */
+#define LINE_SETS 512u
+#define LINE_SETS_FULL 384u
+
+typedef struct line_sets {
+  uint32_t count;
+  struct {
+    uint64_t lines; /* bit i: line i of the block; 0: free entry */
+    uint32_t block;
+  } set[LINE_SETS];
+} line_sets;
+
+static_assert(SPM_BLOCK_SIZE / SPM_LINE_SIZE == 64, "a block's lines fit a word");
+
+static void flush_lines(spm_store *s, uint32_t block, uint64_t lines) {
+  while (lines != 0) {
+    unsigned first = (unsigned)__builtin_ctzll(lines);
+    uint64_t rest = ~(lines >> first);
+    unsigned run = rest == 0 ? 64 - first : (unsigned)__builtin_ctzll(rest);
+    spm_flush(&s->data, (uint64_t)block * SPM_BLOCK_SIZE + (uint64_t)first * SPM_LINE_SIZE,
+              (size_t)run * SPM_LINE_SIZE);
+    if (first + run >= 64) break;
+    lines &= ~UINT64_C(0) << (first + run);
+  }
+}
+
+static void flush_sets(spm_store *s, line_sets *l) {
+  for (uint32_t i = 0; l->count > 0 && i < LINE_SETS; i++)
+    if (l->set[i].lines != 0) flush_lines(s, l->set[i].block, l->set[i].lines);
+  memset(l, 0, sizeof *l);
+}
+
+static void add_lines(spm_store *s, line_sets *l, const spm_entry *entry) {
+  unsigned first = entry->offset / SPM_LINE_SIZE;
+  unsigned last = (entry->offset + entry->length - 1u) / SPM_LINE_SIZE;
+  uint64_t lines = (~UINT64_C(0) >> (63 - (last - first))) << first;
+  if (l->count >= LINE_SETS_FULL) flush_sets(s, l);
+  uint32_t i = (entry->block * 2654435769u) % LINE_SETS;
+  while (l->set[i].lines != 0 && l->set[i].block != entry->block) i = (i + 1) % LINE_SETS;
+  l->count += l->set[i].lines == 0;
+  l->set[i].block = entry->block;
+  l->set[i].lines |= lines;
+}
+
+static void add_record(spm_store *s, line_sets *l, const spm_record *record) {
+  spm_entry_cursor c;
+  for (spm_entries_open(&c, record); spm_entries_next(&c);) add_lines(s, l, &c.entry);
+}
+
+/* --------------------------------------------------------- superblock -- */
+
+static int write_superblock(spm_store *s, bool clean) {
+  spm_shm *shm = s->shm;
+  spm_superblock block = {
+      .clean = clean,
+      .sequence = shm->superblock_sequence + 1,
+      .salt = shm->salt,
+      .checkpoint = shm->checkpoint,
+      .logical_size = shm->checkpoint_size,
+      .next_txid = spm_committed(shm)->next_txid,
+  };
+  memcpy(block.life, s->life, SPM_LIFE_SIZE);
+  int rc = spm_superblock_write(&s->log, &block);
+  if (rc != SQLITE_OK) {
+    spm_poison(s);
+    return rc;
+  }
+  shm->superblock_sequence = block.sequence;
+  shm->superblock_size = block.logical_size;
+  return SQLITE_OK;
+}
+
+/* ---------------------------------------------------------------- steps -- */
+
+/* Flush what the records from the checkpoint on have changed, up to about
+** `budget` bytes of log, and move the checkpoint behind them.  Segments that it
+** has left are free once the superblock says so, not before (S6). */
+static int advance(spm_store *s, uint64_t budget) {
+  spm_shm *shm = s->shm;
+  uint64_t target = spm_committed_lsn(shm), size = shm->checkpoint_size, seen = 0;
+  uint64_t segment = spm_offset_segment(shm->checkpoint.offset);
+  uint32_t left = 0, leaving[4];
+  line_sets lines = {0};
+  spm_log_reader r;
+  int rc = spm_log_reader_open(&r, &s->log, shm->salt, shm->checkpoint, false);
+  while (rc == SQLITE_OK && r.pos.lsn < target && seen < budget && left < 4) {
+    const spm_record *record;
+    if (spm_log_next(&r, &record) != SQLITE_ROW) {
+      spm_poison(s);
+      return spm_error(SQLITE_IOERR_READ, "%s: the record after LSN %llu can no longer be read",
+                       s->log.path, (unsigned long long)r.pos.lsn);
+    }
+    add_record(s, &lines, record);
+    seen += spm_record_span(record->length);
+    if (record->flags & SPM_REC_COMMIT) size = record->argument;
+    if (spm_offset_segment(r.pos.offset) == segment) continue;
+    leaving[left++] = (uint32_t)segment;
+    segment = spm_offset_segment(r.pos.offset);
+  }
+  spm_log_reader_close(&r);
+  flush_sets(s, &lines);
+  if (rc == SQLITE_OK) rc = spm_sync(&s->data);
+  if (rc != SQLITE_OK) {
+    spm_poison(s);
+    return rc;
+  }
+  shm->checkpoint = r.pos;
+  shm->checkpoint_size = size;
+  if (left == 0) return SQLITE_OK;
+  rc = write_superblock(s, false);
+  while (rc == SQLITE_OK && left > 0) spm_segment_release(s, leaving[--left]);
+  return rc;
+}
+
+static uint32_t keep_segments(const spm_store *s) {
+  uint64_t segments = atomic_load(&s->log_size_max) / SPM_SEGMENT_SIZE;
+  return segments < 4 ? 4 : segments > SPM_SEGMENT_COUNT ? SPM_SEGMENT_COUNT : (uint32_t)segments;
+}
+
+int spm_checkpoint_trim(spm_store *s, bool alone) { return spm_log_shrink(s, keep_segments(s), alone); }
+
+int spm_checkpoint_all(spm_store *s) {
+  spm_shm *shm = s->shm;
+  if (spm_poisoned(s))
+    return spm_error(SQLITE_IOERR, "%s: an earlier flush failed, no checkpoint is possible", s->path);
+  int rc = SQLITE_OK;
+  const spm_state *state = spm_committed(shm);
+  if (s->data.media->persistent) {
+    while (rc == SQLITE_OK && shm->checkpoint.lsn < state->tail.lsn) rc = advance(s, SPM_SEGMENT_SIZE);
+  } else {
+    rc = spm_sync(&s->data); /* of everything applied: the whole committed log */
+    if (rc != SQLITE_OK) spm_poison(s);
+  }
+  if (rc != SQLITE_OK) return rc;
+  shm->checkpoint = state->tail;
+  shm->checkpoint_size = atomic_load(&state->logical_size);
+  rc = write_superblock(s, false);
+  if (rc != SQLITE_OK) return rc;
+  memset(shm->segments, 0, sizeof shm->segments);
+  shm->segments_used = 0;
+  (void)spm_segment_mark(s, (uint32_t)spm_offset_segment(state->tail.offset));
+  return SQLITE_OK;
+}
+
+int spm_checkpoint_step(spm_store *s) {
+  spm_shm *shm = s->shm;
+  uint32_t keep = keep_segments(s);
+  if (shm->segments_used > keep) {
+    int rc = spm_checkpoint_all(s);
+    bool alone = atomic_load(&shm->slot_high_water) == 1;
+    return rc == SQLITE_OK ? spm_checkpoint_trim(s, alone) : rc;
+  }
+  if (!s->data.media->persistent)
+    return shm->segments_used >= keep ? spm_checkpoint_all(s) : SQLITE_OK;
+  if (shm->segments_used <= keep / 2) return SQLITE_OK;
+  const spm_state *state = spm_committed(shm);
+  return state->tail.lsn - shm->checkpoint.lsn < 16 ? SQLITE_OK : advance(s, STEP_BYTES);
+}
+
+int spm_checkpoint_restart(spm_store *s, bool clean) {
+  spm_shm *shm = s->shm;
+  uint64_t salt;
+  int rc = spm_random(&salt, sizeof salt);
+  if (rc != SQLITE_OK) return rc;
+  spm_state *state = spm_committed(shm);
+  spm_log_pos start = {.offset = spm_segment_offset(0), .lsn = state->tail.lsn, .chain = salt};
+  shm->salt = salt;
+  shm->checkpoint = start;
+  shm->checkpoint_size = atomic_load(&state->logical_size);
+  rc = write_superblock(s, clean);
+  if (rc != SQLITE_OK) return rc;
+  state->tail = start;
+  memset(shm->segments, 0, sizeof shm->segments);
+  shm->segments_used = 0;
+  (void)spm_segment_mark(s, 0);
+  return SQLITE_OK;
+}

@@ -1,0 +1,428 @@
+/*
+** commit.c - see commit.h.
+*/
+#include "commit.h"
+
+#include "apply.h"
+#include "checkpoint.h"
+#include "diff.h"
+#include "snapshot.h"
+#include "takeover.h"
+#include "version.h"
+#include "writeset.h"
+
+#include <string.h>
+
+/* Blocks a write set keeps in memory (32 MiB) before it moves to the log. */
+#define RESIDENT_MAX 8192u
+#define SPIN_MAX 200u
+#define WRITER_WAITS 2u /* of a millisecond each, then SQLITE_BUSY (S16) */
+/* The data file grows by an eighth of itself, within these bounds. */
+#define GROW_STEP_MIN (UINT64_C(1) << 16)
+#define GROW_STEP_MAX (UINT64_C(1) << 26)
+
+/* ------------------------------------------------------------ the lock -- */
+
+static bool overtaken(const spm_conn *c) { return spm_committed_lsn(c->store->shm) != c->snapshot; }
+
+static int acquire(spm_conn *c) {
+  spm_shm *shm = c->store->shm;
+  uint32_t owner = 0;
+  unsigned waits = 0;
+  for (uint32_t spin = 0;; spin++) {
+    if (overtaken(c)) return SQLITE_BUSY_SNAPSHOT; /* without waiting: it will not improve */
+    if (spm_writer_try(shm, c->slot, waits > 0, &owner)) return SQLITE_OK;
+    if (spin < SPIN_MAX) {
+      spm_cpu_relax();
+      continue;
+    }
+    if (waits++ == WRITER_WAITS) break;
+    spm_writer_wait(shm, owner);
+  }
+  bool taken;
+  int rc = spm_takeover_lock(c, owner, &taken);
+  return rc == SQLITE_OK && !taken ? SQLITE_BUSY : rc;
+}
+
+int spm_write_begin(spm_conn *c) {
+  if (c->writing) return SQLITE_OK;
+  spm_store *s = c->store;
+  int rc = acquire(c);
+  if (rc != SQLITE_OK) return rc;
+  c->writing = true;
+  c->modified = false;
+  c->stage = SPM_UNSTAGED;
+  if (overtaken(c))
+    rc = SQLITE_BUSY_SNAPSHOT;
+  else if (spm_poisoned(s))
+    rc = spm_error(SQLITE_IOERR, "%s: an earlier flush failed; close it everywhere to recover it from media",
+                   s->path);
+  else
+    rc = spm_txn_begin(s, &c->txn);
+  c->size = c->snapshot_size;
+  if (rc != SQLITE_OK) {
+    spm_writer_release(s->shm, c->slot);
+    c->writing = false;
+  }
+  return rc;
+}
+
+int spm_write_end(spm_conn *c) {
+  if (!c->writing) return SQLITE_OK;
+  int rc = spm_commit_rollback(c);
+  c->writing = false;
+  spm_writer_release(c->store->shm, c->slot);
+  return rc;
+}
+
+/* ------------------------------------------------------- the write set -- */
+
+/* The content of a block before this write: from the log, from X, or zeros. */
+static int load_block(spm_conn *c, const spm_dirty *d, uint8_t *to) {
+  spm_store *s = c->store;
+  if (d->spilled_to != 0) return spm_region_read(&s->log, d->spilled_to, to, SPM_BLOCK_SIZE);
+  uint64_t start = (uint64_t)d->block * SPM_BLOCK_SIZE;
+  uint64_t valid = start >= c->snapshot_size ? 0 : c->snapshot_size - start;
+  if (valid > SPM_BLOCK_SIZE) valid = SPM_BLOCK_SIZE;
+  memcpy(to, s->data.base + start, valid);
+  memset(to + valid, 0, SPM_BLOCK_SIZE - valid);
+  return SQLITE_OK;
+}
+
+/* Move everything resident to the log: uncommitted records, read back at need. */
+static int spill(spm_conn *c) {
+  spm_store *s = c->store;
+  int rc = SQLITE_OK;
+  for (uint32_t i = 0; rc == SQLITE_OK && i < c->set.count; i++) {
+    spm_dirty *d = &c->set.dirty[i];
+    if (d->bytes == NULL) continue;
+    rc = spm_txn_spill(s, &c->txn, d->block, d->bytes, &d->spilled_to);
+    if (rc != SQLITE_OK) break;
+    d->whole = true; /* a later difference would not be against this version */
+    spm_writeset_evict(&c->set, d);
+  }
+  if (rc == SQLITE_OK) rc = spm_txn_flush(s, &c->txn);
+  c->txn.unstaged = c->txn.tail;
+  c->txn.unstaged_segments = c->txn.segment_count;
+  return rc;
+}
+
+static int write_block(spm_conn *c, uint32_t block, uint32_t offset, uint32_t n, const void *bytes) {
+  bool fresh;
+  spm_dirty *d = spm_writeset_put(&c->set, block, &fresh);
+  if (d == NULL) return SQLITE_IOERR_NOMEM;
+  if (fresh && n < SPM_BLOCK_SIZE) {
+    int rc = load_block(c, d, d->bytes);
+    if (rc != SQLITE_OK) return rc;
+  }
+  memcpy(d->bytes + offset, bytes, n);
+  return SQLITE_OK;
+}
+
+static void unstage(spm_conn *c) {
+  if (c->stage != SPM_STAGED) return;
+  spm_txn_unstage(c->store, &c->txn);
+  c->stage = SPM_UNSTAGED;
+}
+
+static int write_range(spm_conn *c, uint64_t offset, uint32_t n, const char *bytes) {
+  while (n > 0) {
+    uint32_t in_block = (uint32_t)(offset % SPM_BLOCK_SIZE);
+    uint32_t part = SPM_BLOCK_SIZE - in_block < n ? SPM_BLOCK_SIZE - in_block : n;
+    int rc = write_block(c, (uint32_t)(offset / SPM_BLOCK_SIZE), in_block, part, bytes);
+    if (rc == SQLITE_OK && c->set.resident > RESIDENT_MAX) rc = spill(c);
+    if (rc != SQLITE_OK) return rc;
+    offset += part;
+    bytes += part;
+    n -= part;
+  }
+  return SQLITE_OK;
+}
+
+/* What lies between the old end and a write behind it reads as zeros, whatever a
+** larger database once left there. */
+static int fill_gap(spm_conn *c, uint64_t to) {
+  static const char zeros[SPM_BLOCK_SIZE];
+  while (c->size < to) {
+    uint64_t n = SPM_BLOCK_SIZE - c->size % SPM_BLOCK_SIZE;
+    if (n > to - c->size) n = to - c->size;
+    int rc = write_range(c, c->size, (uint32_t)n, zeros);
+    if (rc != SQLITE_OK) return rc;
+    c->size += n;
+  }
+  return SQLITE_OK;
+}
+
+int spm_write(spm_conn *c, uint64_t offset, uint32_t n, const void *bytes) {
+  if (!c->writing || c->stage == SPM_PREPARED)
+    return spm_error(SQLITE_IOERR_WRITE, "%s: write outside a transaction", c->store->path);
+  if ((offset + n - 1) / SPM_BLOCK_SIZE > UINT32_MAX)
+    return spm_error(SQLITE_FULL, "%s: a database here ends at 16 TiB", c->store->path);
+  unstage(c);
+  c->modified = true;
+  int rc = fill_gap(c, offset);
+  if (rc == SQLITE_OK) rc = write_range(c, offset, n, bytes);
+  if (rc == SQLITE_OK && offset + n > c->size) c->size = offset + n;
+  return rc;
+}
+
+/* Cutting keeps a staged transaction staged: SQLite cuts between SYNC and the
+** commit point, and apply skips what lies behind the end. */
+int spm_write_truncate(spm_conn *c, uint64_t size) {
+  if (!c->writing) return spm_error(SQLITE_IOERR_TRUNCATE, "%s: truncate outside a transaction", c->store->path);
+  c->modified = true;
+  if (size <= c->size) {
+    c->size = size;
+    return SQLITE_OK;
+  }
+  unstage(c);
+  return fill_gap(c, size);
+}
+
+int spm_write_read(spm_conn *c, uint64_t offset, uint32_t n, void *to) {
+  char *bytes = to;
+  while (n > 0) {
+    uint32_t in_block = (uint32_t)(offset % SPM_BLOCK_SIZE);
+    uint32_t part = SPM_BLOCK_SIZE - in_block < n ? SPM_BLOCK_SIZE - in_block : n;
+    const spm_dirty *d = spm_writeset_find(&c->set, (uint32_t)(offset / SPM_BLOCK_SIZE));
+    if (d == NULL) {
+      memcpy(bytes, c->store->data.base + offset, part);
+    } else if (d->bytes != NULL) {
+      memcpy(bytes, d->bytes + in_block, part);
+    } else {
+      int rc = spm_region_read(&c->store->log, d->spilled_to + in_block, bytes, part);
+      if (rc != SQLITE_OK) return rc;
+    }
+    offset += part;
+    bytes += part;
+    n -= part;
+  }
+  return SQLITE_OK;
+}
+
+/* --------------------------------------------------------------- stage -- */
+
+/* A block at or above the committed end has no committed content to differ from,
+** only what some longer database left there: it is logged whole (S9). */
+static int stage_block(spm_conn *c, spm_dirty *d) {
+  spm_store *s = c->store;
+  uint64_t start = (uint64_t)d->block * SPM_BLOCK_SIZE;
+  d->changed = false;
+  if (start >= c->size) return SQLITE_OK;
+  d->changed = true;
+  if (d->bytes == NULL) return SQLITE_OK; /* spilled: in the log already */
+  if (d->whole || start + SPM_BLOCK_SIZE > c->snapshot_size)
+    return spm_txn_add(s, &c->txn, d->block, 0, SPM_BLOCK_SIZE, d->bytes);
+  spm_diff diff;
+  spm_diff_blocks(&diff, (const uint8_t *)s->data.base + start, d->bytes);
+  d->changed = diff.count > 0;
+  int rc = SQLITE_OK;
+  for (uint32_t i = 0; rc == SQLITE_OK && i < diff.count; i++)
+    rc = spm_txn_add(s, &c->txn, d->block, diff.range[i].offset, diff.range[i].length,
+                     d->bytes + diff.range[i].offset);
+  return rc;
+}
+
+static int stage_log(spm_conn *c) {
+  int rc = SQLITE_OK;
+  for (uint32_t i = 0; rc == SQLITE_OK && i < c->set.count; i++) {
+    rc = stage_block(c, &c->set.dirty[i]);
+    c->txn.changed += c->set.dirty[i].changed;
+  }
+  return rc == SQLITE_OK ? spm_txn_reserve(c->store, &c->txn, c->txn.used) : rc;
+}
+
+static int grow_data(spm_conn *c) {
+  spm_store *s = c->store;
+  uint64_t size = SPM_ALIGN(c->size, SPM_BLOCK_SIZE), step = GROW_STEP_MIN;
+  while (step < GROW_STEP_MAX && step < size / 8) step *= 2;
+  return spm_region_grow(&s->data, size, step);
+}
+
+/* A small commit always has room for its images, whoever may register before it
+** marks.  A large one reserves if anybody else is attached; whoever attaches
+** after that meets commit_large(). */
+static int reserve_images(spm_conn *c) {
+  spm_shm *shm = c->store->shm;
+  if (c->txn.changed > SPM_SMALL_COMMIT && atomic_load(&shm->slot_high_water) == 1) return SQLITE_OK;
+  return spm_versions_reserve(c->store, c->txn.changed);
+}
+
+int spm_commit_stage(spm_conn *c, const char *super) {
+  if (!c->modified || c->stage == SPM_PREPARED) return SQLITE_OK;
+  unstage(c);
+  int rc = grow_data(c);
+  if (rc == SQLITE_OK) rc = stage_log(c);
+  c->stage = SPM_STAGED;
+  if (rc == SQLITE_OK) rc = reserve_images(c);
+  if (rc == SQLITE_OK && super != NULL) {
+    rc = spm_txn_prepare(c->store, &c->txn, super, c->size);
+    if (rc == SQLITE_OK) rc = spm_sync(&c->store->log);
+    if (rc == SQLITE_OK) c->stage = SPM_PREPARED;
+  }
+  if (rc != SQLITE_OK) unstage(c);
+  return rc;
+}
+
+/* -------------------------------------------------------------- finish -- */
+
+static void save_images(spm_conn *c, uint64_t until, uint64_t newest) {
+  spm_store *s = c->store;
+  for (uint32_t i = 0; i < c->set.count; i++) {
+    const spm_dirty *d = &c->set.dirty[i];
+    if (d->changed && (uint64_t)d->block * SPM_BLOCK_SIZE < s->shm->covered_size)
+      spm_versions_save(s, d->block, until, newest);
+  }
+  s->shm->saved_lsn = until;
+}
+
+/* A truncate between staging and here may have made blocks unchanged; they are
+** counted all the same.  Blocks cut off still need images: they stand until the
+** database grows again, and covered_size remembers that they may be needed. */
+static int commit_large(spm_conn *c, uint64_t until) {
+  spm_store *s = c->store;
+  uint64_t oldest, newest;
+  spm_mark(s, SPM_PHASE_SMALL); /* whoever registers from now on waits */
+  c->marked = true;
+  spm_snapshot_scan(s, c->slot, &oldest, &newest);
+  if (newest == 0) {
+    s->shm->saved_lsn = until;
+    return SQLITE_OK;
+  }
+  int rc = spm_versions_reserve(s, c->txn.changed);
+  if (rc != SQLITE_OK) return rc;
+  save_images(c, until, newest);
+  spm_mark(s, SPM_PHASE_COVERED); /* every image is there: the LSN before is safe */
+  return SQLITE_OK;
+}
+
+static void commit_small(spm_conn *c, uint64_t until) {
+  uint64_t oldest, newest;
+  spm_mark(c->store, SPM_PHASE_SMALL);
+  c->marked = true;
+  spm_snapshot_scan(c->store, c->slot, &oldest, &newest);
+  if (newest != 0)
+    save_images(c, until, newest);
+  else
+    c->store->shm->saved_lsn = until;
+}
+
+/* The record may be on media or not: only recovery can tell.  Overwrite its head,
+** so that the commit that was refused here cannot come back to life, and promise
+** nothing any more (S8). */
+static void repudiate(spm_conn *c, uint64_t offset) {
+  static const uint8_t nothing[sizeof(spm_record)];
+  spm_poison(c->store);
+  if (spm_append(&c->store->log, offset, nothing, sizeof nothing) == SQLITE_OK)
+    (void)spm_sync(&c->store->log);
+}
+
+static int append_commit(spm_conn *c) {
+  spm_store *s = c->store;
+  uint64_t offset = c->txn.tail.offset;
+  int rc = c->stage == SPM_PREPARED ? spm_txn_settle(s, &c->txn, true, c->size)
+                                    : spm_txn_commit(s, &c->txn, c->size);
+  if (rc == SQLITE_OK) rc = spm_sync(&s->log);
+  if (rc != SQLITE_OK) repudiate(c, offset);
+  return rc;
+}
+
+/* The usual transaction is one record, still in memory. */
+static int apply(spm_conn *c, spm_log_pos from) {
+  spm_store *s = c->store;
+  bool single = c->stage == SPM_STAGED && c->txn.tail.lsn == from.lsn + 1;
+  if (single) return spm_apply_record(s, c->txn.record, c->size);
+  return spm_apply_range(s, from, c->txn.tail.lsn, c->txn.txid, c->size);
+}
+
+static void forget(spm_conn *c) {
+  spm_writeset_clear(&c->set);
+  c->modified = false;
+  c->stage = SPM_UNSTAGED;
+}
+
+/* Images freed a commit: more than it makes, so a backlog melts. */
+#define RECLAIM_MAX (4 * SPM_SMALL_COMMIT)
+/* Commits between two looks for dead readers, while images wait for one. */
+#define REAP_INTERVAL 256u
+
+/* Housekeeping of the writer.  The commit stands whatever happens here: a failure
+** has poisoned the store, or will come again at the next commit. */
+static void tidy(spm_conn *c) {
+  spm_store *s = c->store;
+  spm_shm *shm = s->shm;
+  uint64_t oldest, newest;
+  if (atomic_load(&shm->images_live) > 0) {
+    if (c->snapshot % REAP_INTERVAL == 0) spm_snapshot_reap(s);
+    spm_snapshot_scan(s, c->slot, &oldest, &newest);
+    spm_versions_reclaim(s, oldest, RECLAIM_MAX);
+  }
+  if (shm->covered_size > c->size) {
+    spm_snapshot_scan(s, c->slot, &oldest, &newest);
+    if (newest == 0) shm->covered_size = c->size;
+  }
+  if (spm_checkpoint_step(s) != SQLITE_OK)
+    spm_notice("%s: a checkpoint step failed: %s", s->path, spm_last_error());
+}
+
+int spm_commit_finish(spm_conn *c) {
+  if (!c->modified) return SQLITE_OK;
+  spm_store *s = c->store;
+  int rc = c->stage == SPM_UNSTAGED ? spm_commit_stage(c, NULL) : SQLITE_OK;
+  uint64_t until = c->txn.tail.lsn + 1;
+  s->shm->saved_lsn = 0; /* an LSN that was rolled back is used again */
+  bool large = c->txn.changed > SPM_SMALL_COMMIT;
+  if (rc == SQLITE_OK && spm_poisoned(s))
+    rc = spm_error(SQLITE_IOERR, "%s: an earlier flush failed", s->path);
+  if (rc == SQLITE_OK && large) rc = commit_large(c, until);
+  if (rc == SQLITE_OK) rc = append_commit(c);
+  if (rc != SQLITE_OK) {
+    (void)spm_commit_rollback(c);
+    return rc == SQLITE_FULL ? rc : (rc & 0xff) == SQLITE_IOERR ? rc : SQLITE_IOERR;
+  }
+  /* Durable: from here on the transaction is committed, come what may. */
+  if (!large) commit_small(c, until);
+  spm_log_pos from = spm_committed(s->shm)->tail;
+  rc = apply(c, from);
+  if (rc != SQLITE_OK) {
+    /* X could not be written: readers must not see half of it.  The word stays
+    ** marked, and recovery will REDO from the log. */
+    spm_poison(s);
+    forget(c);
+    return SQLITE_IOERR_WRITE;
+  }
+  spm_publish(s, c->txn.tail, c->size, c->txn.txid + 1);
+  c->marked = false;
+  spm_snapshot_advance(c, c->txn.tail.lsn, c->size);
+  forget(c);
+  c->txn.segment_count = 0; /* they belong to the log now */
+  tidy(c);
+  return spm_txn_begin(s, &c->txn);
+}
+
+int spm_commit_rollback(spm_conn *c) {
+  if (!c->modified) return SQLITE_OK;
+  spm_store *s = c->store;
+  int rc = SQLITE_OK;
+  if (c->marked && !spm_poisoned(s)) spm_unmark(s);
+  c->marked = false;
+  if (c->stage == SPM_PREPARED && !spm_poisoned(s)) {
+    /* The ABORT record must stand before anything says that the transaction is
+    ** not prepared any more (S20); it becomes part of the log. */
+    rc = spm_txn_settle(s, &c->txn, false, c->snapshot_size);
+    if (rc == SQLITE_OK) rc = spm_sync(&s->log);
+    if (rc == SQLITE_OK) {
+      spm_publish(s, c->txn.tail, c->snapshot_size, c->txn.txid + 1);
+      spm_snapshot_advance(c, c->txn.tail.lsn, c->snapshot_size);
+      c->txn.segment_count = 0;
+    } else {
+      spm_poison(s);
+    }
+  } else {
+    spm_txn_rollback(s, &c->txn);
+  }
+  forget(c);
+  c->size = c->snapshot_size;
+  int begun = spm_txn_begin(s, &c->txn);
+  return rc != SQLITE_OK ? rc : begun;
+}

@@ -1,0 +1,29 @@
+/*
+** commit.h - the writing side of a connection: lock, write set, stage, commit.
+**
+** One durability point a commit (S4):
+**
+**   stage     the difference against the committed blocks; log, file and image
+**             space reserved: whatever can fail, fails here (S10)
+**   finish    the commit record appended, ONE sync; then nothing can fail:
+**             mark, save before-images, apply, publish (snapshot.h, S11, S12)
+**
+** Crash points and what the next one finds:
+**   before the sync        no valid commit record, or one that is valid by luck:
+**                          it is then made durable again and committed (S19)
+**   after it, before or
+**   while applying         the record: REDO from it gives the same bytes (S5)
+**   after publishing       the same; REDO is idempotent
+*/
+#ifndef SPM_COMMIT_H
+#define SPM_COMMIT_H
+
+#include "core.h"
+
+/* The calls themselves are the store's own interface: store.h. */
+#include "store.h"
+
+/* Read what the transaction sees; [offset, offset + n) below its size. */
+int spm_write_read(spm_conn *, uint64_t offset, uint32_t n, void *to) SPM_MUST_CHECK;
+
+#endif

@@ -1,0 +1,106 @@
+/*
+** core.h - the structures that the files of the store share among themselves.
+**
+** Not for the VFS: that one sees store.h.  A store is what a process knows of one
+** database file; a connection is one attachment to it, with a slot of its own, a
+** snapshot, and, while it writes, a write set and a place in the log.
+**
+** Order of inclusion, downward only:
+**   store > recovery > checkpoint, commit > snapshot > version, writeset > log
+**         > superblock, shm > lock, region > error, format
+*/
+#ifndef SPM_CORE_H
+#define SPM_CORE_H
+
+#include "lock.h"
+#include "region.h"
+#include "shm_layout.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+
+typedef struct spm_store {
+  struct spm_store *next; /* registry; under its mutex, as is `references` */
+  unsigned references;
+  dev_t device;
+  ino_t inode;
+  char *path;
+  uint8_t life[SPM_LIFE_SIZE];
+  spm_region data, log, shared;
+  spm_shm *shm; /* == shared.base */
+  spm_locks locks;
+  _Atomic uint64_t log_size_max; /* bytes; checkpoints keep the log below it */
+  atomic_bool orphaned;  /* this process is a fork's child: nothing here is its own */
+  pthread_mutex_t slots_mutex;
+  bool owned[SPM_SLOT_COUNT]; /* slots of this process; under slots_mutex */
+  uint64_t prefaulted;        /* bytes of data whose page faults were taken; W */
+} spm_store;
+
+/* A block in the write set. */
+typedef struct spm_dirty {
+  uint32_t block;
+  bool changed; /* staged: differs from what is committed                       */
+  bool whole;   /* must be logged whole: an earlier version is already in the log */
+  uint8_t *bytes;       /* SPM_BLOCK_SIZE, or NULL when spilled                 */
+  uint64_t spilled_to;  /* byte in the log where its content stands             */
+} spm_dirty;
+
+typedef struct spm_writeset {
+  spm_dirty *dirty; /* in the order of their first write */
+  uint32_t count, capacity;
+  uint32_t *index; /* open addressing: position + 1 in dirty, 0: empty */
+  uint32_t index_mask;
+  uint32_t resident;
+  uint8_t **pool; /* spare block buffers */
+  uint32_t pool_count;
+} spm_writeset;
+
+/* The transaction's place in the log. */
+typedef struct spm_txn {
+  spm_log_pos tail;     /* after what it has appended                            */
+  uint64_t txid;
+  uint32_t *segments;   /* taken by it, to be given back if it is rolled back    */
+  uint32_t segment_count, segment_capacity;
+  spm_log_pos unstaged; /* tail and segments before staging, for a second stage  */
+  uint32_t unstaged_segments;
+  spm_record *record;   /* SPM_SEGMENT_SIZE bytes: the record being built        */
+  uint32_t used;        /* payload bytes in it                                   */
+  uint32_t changed;     /* blocks that differ                                    */
+} spm_txn;
+
+typedef enum spm_stage { SPM_UNSTAGED, SPM_STAGED, SPM_PREPARED } spm_stage;
+
+typedef struct spm_conn {
+  spm_store *store;
+  uint32_t slot;
+  uint64_t snapshot;      /* LSN, 0: none */
+  uint64_t snapshot_size; /* bytes of X in it */
+  bool pinned;            /* immutable: one snapshot for good */
+  bool writing;           /* owns the writer word */
+  bool modified;          /* wrote something in this transaction */
+  bool marked;            /* the published word says SMALL or COVERED on its behalf */
+  spm_stage stage;
+  uint64_t size;          /* bytes of X as the transaction sees it */
+  spm_writeset set;
+  spm_txn txn;
+} spm_conn;
+
+static inline spm_state *spm_state_at(spm_shm *shm, uint64_t lsn) {
+  return &shm->state[atomic_load_explicit(&shm->state[0].lsn, memory_order_acquire) == lsn ? 0 : 1];
+}
+
+static inline uint64_t spm_committed_lsn(spm_shm *shm) {
+  return SPM_PUBLISHED_LSN(atomic_load(&shm->published));
+}
+
+/* The newest committed state; the writer lock keeps it still. */
+static inline spm_state *spm_committed(spm_shm *shm) {
+  return spm_state_at(shm, spm_committed_lsn(shm));
+}
+
+/* Nothing more is promised: every later commit, checkpoint and clean close is
+** refused until the store has been recovered from media (S8). */
+static inline void spm_poison(spm_store *s) { atomic_store(&s->shm->poisoned, 1); }
+static inline bool spm_poisoned(const spm_store *s) { return atomic_load(&s->shm->poisoned) != 0; }
+
+#endif

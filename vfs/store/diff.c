@@ -1,0 +1,50 @@
+/*
+** diff.c - see diff.h.
+*/
+#include "diff.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#define WORDS (SPM_BLOCK_SIZE / 8)
+#define GROUP 16u /* words compared at a time: two cache lines, a loop that vectorizes */
+
+static uint64_t word_at(const uint8_t *bytes, uint32_t i) {
+  uint64_t word;
+  memcpy(&word, bytes + (size_t)i * 8, 8);
+  return word;
+}
+
+static bool group_differs(const uint8_t *a, const uint8_t *b) {
+  uint64_t difference = 0;
+  for (uint32_t i = 0; i < GROUP; i++) difference |= word_at(a, i) ^ word_at(b, i);
+  return difference != 0;
+}
+
+static void add_word(spm_diff *d, uint32_t word) {
+  uint32_t offset = word * 8;
+  if (d->count > 0) {
+    uint32_t end = (uint32_t)d->range[d->count - 1].offset + d->range[d->count - 1].length;
+    if (offset < end + 16) {
+      d->range[d->count - 1].length = (uint16_t)(offset + 8 - d->range[d->count - 1].offset);
+      return;
+    }
+  }
+  d->range[d->count].offset = (uint16_t)offset;
+  d->range[d->count++].length = 8;
+}
+
+void spm_diff_blocks(spm_diff *d, const uint8_t *old_block, const uint8_t *new_block) {
+  d->count = 0;
+  for (uint32_t group = 0; group < WORDS; group += GROUP) {
+    if (!group_differs(old_block + group * 8, new_block + group * 8)) continue;
+    for (uint32_t i = group; i < group + GROUP; i++)
+      if (word_at(old_block, i) != word_at(new_block, i)) add_word(d, i);
+  }
+  uint32_t total = 0;
+  for (uint32_t i = 0; i < d->count; i++) total += d->range[i].length;
+  if (total <= SPM_BLOCK_SIZE / 2) return;
+  d->count = 1;
+  d->range[0].offset = 0;
+  d->range[0].length = SPM_BLOCK_SIZE;
+}

@@ -1,0 +1,356 @@
+/*
+** log.c - see log.h.
+*/
+#include "log.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ------------------------------------------------------------- segments -- */
+
+static bool bit_get(const uint64_t *map, uint32_t i) { return (map[i / 64] >> (i % 64)) & 1u; }
+static void bit_set(uint64_t *map, uint32_t i) { map[i / 64] |= UINT64_C(1) << (i % 64); }
+static void bit_clear(uint64_t *map, uint32_t i) { map[i / 64] &= ~(UINT64_C(1) << (i % 64)); }
+
+static uint32_t lowest_free(const uint64_t *map) {
+  for (uint32_t word = 0; word < SPM_SEGMENT_COUNT / 64; word++)
+    if (~map[word] != 0) return word * 64 + (uint32_t)__builtin_ctzll(~map[word]);
+  return SPM_SEGMENT_COUNT;
+}
+
+/* A segment must be made of written blocks before it holds a record: on FILE an
+** append into a hole or an unwritten extent would drag the file system's journal
+** into every commit's fdatasync. */
+static int segment_make(spm_store *s, uint32_t segment) {
+  uint64_t offset = spm_segment_offset(segment);
+  int rc = spm_region_refresh(&s->log); /* another process may have cut it */
+  if (rc == SQLITE_OK)
+    rc = segment < s->shm->segments_made
+             ? spm_region_fill(&s->log, offset, SPM_SEGMENT_SIZE)
+             : spm_region_grow(&s->log, offset + SPM_SEGMENT_SIZE, SPM_BLOCK_SIZE);
+  if (rc != SQLITE_OK) return rc;
+  if (s->log.media->persistent) {
+    spm_region_prefault(&s->log, offset, SPM_SEGMENT_SIZE);
+    return SQLITE_OK;
+  }
+  static const uint8_t zeros[65536];
+  for (uint32_t at = 0; rc == SQLITE_OK && at < SPM_SEGMENT_SIZE; at += (uint32_t)sizeof zeros)
+    rc = spm_append(&s->log, offset + at, zeros, sizeof zeros);
+  return rc;
+}
+
+int spm_segment_take(spm_store *s, uint32_t *segment) {
+  spm_shm *shm = s->shm;
+  uint32_t i = lowest_free(shm->segments);
+  if (i == SPM_SEGMENT_COUNT)
+    return spm_error(SQLITE_FULL, "%s: the log has reached %u segments", s->log.path, i);
+  if (i >= shm->segments_made || bit_get(shm->punched, i)) {
+    int rc = segment_make(s, i);
+    if (rc != SQLITE_OK) return rc;
+    bit_clear(shm->punched, i);
+    if (i >= shm->segments_made) shm->segments_made = i + 1;
+  }
+  bit_set(shm->segments, i);
+  shm->segments_used++;
+  *segment = i;
+  return SQLITE_OK;
+}
+
+void spm_segment_release(spm_store *s, uint32_t segment) {
+  if (segment >= SPM_SEGMENT_COUNT || !bit_get(s->shm->segments, segment)) return;
+  bit_clear(s->shm->segments, segment);
+  s->shm->segments_used--;
+}
+
+bool spm_segment_mark(spm_store *s, uint32_t segment) {
+  if (segment >= SPM_SEGMENT_COUNT || bit_get(s->shm->segments, segment)) return false;
+  bit_set(s->shm->segments, segment);
+  s->shm->segments_used++;
+  if (segment >= s->shm->segments_made) s->shm->segments_made = segment + 1;
+  return true;
+}
+
+int spm_log_shrink(spm_store *s, uint32_t keep, bool alone) {
+  spm_shm *shm = s->shm;
+  uint32_t end = shm->segments_made;
+  while (alone && end > keep && !bit_get(shm->segments, end - 1)) end--;
+  if (end < shm->segments_made) {
+    int rc = spm_region_truncate(&s->log, spm_segment_offset(end));
+    if (rc != SQLITE_OK) return rc;
+    for (uint32_t i = end; i < shm->segments_made; i++) bit_clear(shm->punched, i);
+    shm->segments_made = end;
+  }
+  for (uint32_t i = keep; i < end; i++) {
+    if (bit_get(shm->segments, i) || bit_get(shm->punched, i)) continue;
+    int rc = spm_region_punch(&s->log, spm_segment_offset(i), SPM_SEGMENT_SIZE);
+    if (rc != SQLITE_OK) return rc;
+    bit_set(shm->punched, i);
+  }
+  return SQLITE_OK;
+}
+
+/* ------------------------------------------------------------ appending -- */
+
+static uint64_t record_checksum(const spm_record *record, uint64_t salt) {
+  return XXH3_64bits_withSeed((const uint8_t *)record + sizeof record->checksum,
+                              sizeof *record - sizeof record->checksum + record->length, salt);
+}
+
+/* Payload bytes that still fit at `offset`, a LINK always left room for; -1: not
+** even an empty record. */
+static int64_t room_at(uint64_t offset) {
+  uint64_t end = spm_segment_offset(spm_offset_segment(offset) + 1) - sizeof(spm_record);
+  return (int64_t)end - (int64_t)offset - (int64_t)sizeof(spm_record);
+}
+
+static int append_record(spm_store *s, spm_txn *t, spm_record *record, uint16_t type, uint16_t flags,
+                         uint64_t argument) {
+  record->magic = SPM_RECORD_MAGIC;
+  record->type = type;
+  record->flags = flags;
+  record->lsn = t->tail.lsn + 1;
+  record->txid = t->txid;
+  record->prev_checksum = t->tail.chain;
+  record->durable_lsn = spm_committed_lsn(s->shm);
+  record->argument = argument;
+  record->checksum = record_checksum(record, s->shm->salt);
+  uint64_t span = spm_record_span(record->length);
+  uint64_t used = sizeof *record + record->length;
+  memset((uint8_t *)record + used, 0, span - used);
+  int rc = spm_append(&s->log, t->tail.offset, record, span);
+  if (rc != SQLITE_OK) return rc;
+  t->tail.offset += span;
+  t->tail.lsn = record->lsn;
+  t->tail.chain = record->checksum;
+  return SQLITE_OK;
+}
+
+static int remember_segment(spm_txn *t, uint32_t segment) {
+  if (t->segment_count == t->segment_capacity) {
+    uint32_t capacity = t->segment_capacity ? t->segment_capacity * 2 : 16;
+    uint32_t *grown = realloc(t->segments, capacity * sizeof *grown);
+    if (grown == NULL) return SQLITE_NOMEM;
+    t->segments = grown;
+    t->segment_capacity = capacity;
+  }
+  t->segments[t->segment_count++] = segment;
+  return SQLITE_OK;
+}
+
+/* Go on in a new segment. */
+static int append_link(spm_store *s, spm_txn *t) {
+  uint32_t segment;
+  int rc = spm_segment_take(s, &segment);
+  if (rc != SQLITE_OK) return rc;
+  rc = remember_segment(t, segment);
+  if (rc != SQLITE_OK) {
+    spm_segment_release(s, segment);
+    return rc;
+  }
+  _Alignas(spm_record) uint8_t bytes[sizeof(spm_record)] = {0};
+  rc = append_record(s, t, (spm_record *)bytes, SPM_REC_LINK, 0, segment);
+  if (rc == SQLITE_OK) t->tail.offset = spm_segment_offset(segment);
+  return rc;
+}
+
+int spm_txn_begin(spm_store *s, spm_txn *t) {
+  if (t->record == NULL) {
+    t->record = aligned_alloc(SPM_LINE_SIZE, SPM_SEGMENT_SIZE + SPM_LINE_SIZE);
+    if (t->record == NULL) return SQLITE_NOMEM;
+    memset(t->record, 0, sizeof *t->record);
+  }
+  const spm_state *state = spm_committed(s->shm);
+  t->tail = t->unstaged = state->tail;
+  t->txid = state->next_txid;
+  t->segment_count = t->unstaged_segments = 0;
+  t->used = t->changed = 0;
+  t->record->entries = 0;
+  return SQLITE_OK;
+}
+
+int spm_txn_flush(spm_store *s, spm_txn *t) {
+  if (t->used == 0) return SQLITE_OK;
+  t->record->length = t->used;
+  int rc = append_record(s, t, t->record, SPM_REC_DATA, 0, 0);
+  t->used = 0;
+  t->record->entries = 0;
+  return rc;
+}
+
+int spm_txn_reserve(spm_store *s, spm_txn *t, uint32_t length) {
+  if (room_at(t->tail.offset) >= (int64_t)length) return SQLITE_OK;
+  return append_link(s, t);
+}
+
+/* Room in the record under construction for one more entry. */
+static int make_room(spm_store *s, spm_txn *t, uint32_t span) {
+  if (room_at(t->tail.offset) >= (int64_t)t->used + span) return SQLITE_OK;
+  int rc = spm_txn_flush(s, t);
+  return rc == SQLITE_OK ? spm_txn_reserve(s, t, span) : rc;
+}
+
+int spm_txn_add(spm_store *s, spm_txn *t, uint32_t block, uint32_t offset, uint32_t length,
+                const void *bytes) {
+  uint32_t span = spm_entry_span(length);
+  int rc = make_room(s, t, span);
+  if (rc != SQLITE_OK) return rc;
+  uint8_t *to = (uint8_t *)(t->record + 1) + t->used;
+  spm_entry entry = {.block = block, .offset = (uint16_t)offset, .length = (uint16_t)length};
+  memcpy(to, &entry, sizeof entry);
+  memcpy(to + sizeof entry, bytes, length);
+  memset(to + sizeof entry + length, 0, span - sizeof entry - length);
+  t->used += span;
+  t->record->entries++;
+  return SQLITE_OK;
+}
+
+int spm_txn_spill(spm_store *s, spm_txn *t, uint32_t block, const void *bytes, uint64_t *offset) {
+  int rc = spm_txn_add(s, t, block, 0, SPM_BLOCK_SIZE, bytes);
+  if (rc == SQLITE_OK) *offset = t->tail.offset + sizeof(spm_record) + t->used - SPM_BLOCK_SIZE;
+  return rc;
+}
+
+int spm_txn_commit(spm_store *s, spm_txn *t, uint64_t size_after) {
+  t->record->length = t->used;
+  return append_record(s, t, t->record, SPM_REC_DATA, SPM_REC_COMMIT, size_after);
+}
+
+int spm_txn_prepare(spm_store *s, spm_txn *t, const char *super, uint64_t size_after) {
+  int rc = spm_txn_flush(s, t);
+  size_t length = strlen(super);
+  if (rc == SQLITE_OK) rc = spm_txn_reserve(s, t, (uint32_t)length);
+  if (rc != SQLITE_OK) return rc;
+  memcpy(t->record + 1, super, length);
+  t->record->length = (uint32_t)length;
+  rc = append_record(s, t, t->record, SPM_REC_PREPARE, 0, size_after);
+  /* The record that settles it must not fail for want of room (S10). */
+  return rc == SQLITE_OK ? spm_txn_reserve(s, t, 0) : rc;
+}
+
+int spm_txn_settle(spm_store *s, spm_txn *t, bool commit, uint64_t size_after) {
+  t->record->length = 0;
+  return append_record(s, t, t->record, SPM_REC_SETTLE, commit ? SPM_REC_COMMIT : 0, size_after);
+}
+
+void spm_txn_unstage(spm_store *s, spm_txn *t) {
+  while (t->segment_count > t->unstaged_segments)
+    spm_segment_release(s, t->segments[--t->segment_count]);
+  t->tail = t->unstaged;
+  t->used = t->changed = 0;
+  t->record->entries = 0;
+}
+
+void spm_txn_rollback(spm_store *s, spm_txn *t) {
+  t->unstaged_segments = 0;
+  t->unstaged = t->tail;
+  spm_txn_unstage(s, t);
+}
+
+void spm_txn_free(spm_txn *t) {
+  free(t->record);
+  free(t->segments);
+}
+
+/* -------------------------------------------------------------- reading -- */
+
+int spm_log_reader_open(spm_log_reader *r, spm_region *log, uint64_t salt, spm_log_pos from,
+                        bool copied) {
+  *r = (spm_log_reader){.log = log, .salt = salt, .pos = from, .loaded = UINT64_MAX};
+  if (!copied) return SQLITE_OK;
+  r->buffer = aligned_alloc(SPM_LINE_SIZE, SPM_SEGMENT_SIZE);
+  return r->buffer ? SQLITE_OK : SQLITE_NOMEM;
+}
+
+void spm_log_reader_close(spm_log_reader *r) {
+  free(r->buffer);
+  r->buffer = NULL;
+}
+
+/* The bytes of the segment that holds `offset`; NULL (and SQLITE_OK) if the file
+** ends before it does. */
+static int load_segment(spm_log_reader *r, uint64_t offset, const uint8_t **bytes) {
+  *bytes = NULL;
+  if (offset < SPM_LOG_HEADER_SIZE) return SQLITE_OK;
+  uint64_t segment = spm_offset_segment(offset);
+  uint64_t start = spm_segment_offset(segment);
+  if (start + SPM_SEGMENT_SIZE > atomic_load(&r->log->allocated)) {
+    int rc = spm_region_refresh(r->log);
+    if (rc != SQLITE_OK) return rc;
+    if (start + SPM_SEGMENT_SIZE > atomic_load(&r->log->allocated)) return SQLITE_OK;
+  }
+  if (r->buffer == NULL) {
+    *bytes = (const uint8_t *)r->log->base + start;
+    return SQLITE_OK;
+  }
+  if (r->loaded != segment) {
+    int rc = spm_region_read(r->log, start, r->buffer, SPM_SEGMENT_SIZE);
+    if (rc != SQLITE_OK) return rc;
+    r->loaded = segment;
+  }
+  *bytes = r->buffer;
+  return SQLITE_OK;
+}
+
+/* A record that is whole, wherever it may belong: `room` bytes of its segment follow. */
+static bool record_whole(const spm_record *record, uint64_t room, uint64_t salt) {
+  return room >= sizeof *record && record->magic == SPM_RECORD_MAGIC &&
+         record->length <= room - sizeof *record &&
+         record->checksum == record_checksum(record, salt);
+}
+
+int spm_log_next(spm_log_reader *r, const spm_record **found) {
+  const uint8_t *bytes;
+  if (r->pos.offset % SPM_LINE_SIZE != 0) return SQLITE_DONE;
+  int rc = load_segment(r, r->pos.offset, &bytes);
+  if (rc != SQLITE_OK) return rc;
+  if (bytes == NULL) return SQLITE_DONE;
+  uint64_t at = r->pos.offset - spm_segment_offset(spm_offset_segment(r->pos.offset));
+  const spm_record *record = (const spm_record *)(const void *)(bytes + at);
+  if (!record_whole(record, SPM_SEGMENT_SIZE - at, r->salt)) return SQLITE_DONE;
+  if (record->lsn != r->pos.lsn + 1 || record->prev_checksum != r->pos.chain) return SQLITE_DONE;
+  if (record->type == SPM_REC_LINK && record->argument >= SPM_SEGMENT_COUNT) return SQLITE_DONE;
+  r->pos.lsn = record->lsn;
+  r->pos.chain = record->checksum;
+  r->pos.offset = record->type == SPM_REC_LINK ? spm_segment_offset(record->argument)
+                                               : r->pos.offset + spm_record_span(record->length);
+  *found = record;
+  return SQLITE_ROW;
+}
+
+int spm_log_proves_loss(spm_region *log, uint64_t salt, spm_log_pos end, bool *proved) {
+  spm_log_reader r;
+  *proved = false;
+  int rc = spm_log_reader_open(&r, log, salt, end, true);
+  if (rc != SQLITE_OK) return rc;
+  for (uint64_t segment = 0; !*proved; segment++) {
+    const uint8_t *bytes;
+    rc = load_segment(&r, spm_segment_offset(segment), &bytes);
+    if (rc != SQLITE_OK || bytes == NULL) break;
+    for (uint32_t at = 0; at < SPM_SEGMENT_SIZE; at += SPM_LINE_SIZE) {
+      const spm_record *record = (const spm_record *)(const void *)(bytes + at);
+      if (record->magic != SPM_RECORD_MAGIC || record->durable_lsn <= end.lsn) continue;
+      if (record_whole(record, SPM_SEGMENT_SIZE - at, salt)) *proved = true;
+    }
+  }
+  spm_log_reader_close(&r);
+  return rc;
+}
+
+void spm_entries_open(spm_entry_cursor *c, const spm_record *record) {
+  c->next = (const uint8_t *)(record + 1);
+  c->end = record->type == SPM_REC_DATA ? c->next + record->length : c->next;
+}
+
+bool spm_entries_next(spm_entry_cursor *c) {
+  if ((size_t)(c->end - c->next) < sizeof c->entry) return false;
+  memcpy(&c->entry, c->next, sizeof c->entry);
+  uint32_t length = c->entry.length;
+  if (length == 0 || length > SPM_BLOCK_SIZE || c->entry.offset > SPM_BLOCK_SIZE - length) return false;
+  if ((size_t)(c->end - c->next) < spm_entry_span(length)) return false;
+  c->bytes = c->next + sizeof c->entry;
+  c->next += spm_entry_span(length);
+  return true;
+}

@@ -1,0 +1,166 @@
+/*
+** recovery.c - see recovery.h.
+*/
+#include "recovery.h"
+
+#include "apply.h"
+#include "checkpoint.h"
+#include "store.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ------------------------------------------------- 1 load and 2 sort -- */
+
+static int note_aborted(spm_log_summary *sum, uint64_t txid) {
+  uint64_t *grown = realloc(sum->aborted, (sum->aborted_count + 1) * sizeof *grown);
+  if (grown == NULL) return SQLITE_NOMEM;
+  sum->aborted = grown;
+  sum->aborted[sum->aborted_count++] = txid;
+  return SQLITE_OK;
+}
+
+static int note_prepared(spm_log_summary *sum, const spm_record *record, spm_log_pos after) {
+  sum->prepared_super = strndup((const char *)(record + 1), record->length);
+  sum->before_prepared = sum->accepted;
+  sum->after_prepared = after;
+  sum->prepared_txid = record->txid;
+  sum->prepared_size = record->argument;
+  return sum->prepared_super ? SQLITE_OK : SQLITE_NOMEM;
+}
+
+static int summarize_record(spm_log_summary *sum, const spm_record *record, spm_log_pos after) {
+  int rc = SQLITE_OK;
+  bool settles = record->type == SPM_REC_SETTLE || (record->flags & SPM_REC_COMMIT);
+  if (record->txid >= sum->next_txid) sum->next_txid = record->txid + 1;
+  if (record->type == SPM_REC_PREPARE) rc = note_prepared(sum, record, after);
+  sum->unfinished = !settles && (sum->unfinished || record->type != SPM_REC_LINK);
+  if (!settles) return rc;
+  if (record->flags & SPM_REC_COMMIT) {
+    sum->size = record->argument;
+    sum->committed++;
+  } else {
+    rc = note_aborted(sum, record->txid);
+  }
+  sum->accepted = after;
+  free(sum->prepared_super);
+  sum->prepared_super = NULL;
+  return rc;
+}
+
+int spm_log_summarize(spm_store *s, spm_log_pos from, uint64_t size, spm_log_summary *sum) {
+  *sum = (spm_log_summary){.accepted = from, .size = size, .next_txid = 1};
+  spm_log_reader r;
+  int rc = spm_log_reader_open(&r, &s->log, s->shm->salt, from, true);
+  if (rc != SQLITE_OK) return rc;
+  const spm_record *record;
+  while ((rc = spm_log_next(&r, &record)) == SQLITE_ROW) {
+    rc = summarize_record(sum, record, r.pos);
+    if (rc != SQLITE_OK) break;
+  }
+  spm_log_pos end = r.pos;
+  spm_log_reader_close(&r);
+  if (rc != SQLITE_DONE) return rc;
+  bool lost;
+  rc = spm_log_proves_loss(&s->log, s->shm->salt, end, &lost);
+  if (rc == SQLITE_OK && lost)
+    rc = spm_error(SQLITE_CORRUPT, "%s is damaged after LSN %llu: later records prove that more had been committed",
+                   s->log.path, (unsigned long long)end.lsn);
+  return rc;
+}
+
+void spm_log_summary_free(spm_log_summary *sum) {
+  free(sum->aborted);
+  free(sum->prepared_super);
+  *sum = (spm_log_summary){0};
+}
+
+int spm_settle_prepared(spm_store *s, spm_log_summary *sum, bool *committed) {
+  *committed = false;
+  if (sum->prepared_super == NULL) return SQLITE_OK;
+  int rc = spm_host_decide(s->path, sum->prepared_super, committed);
+  if (rc != SQLITE_OK) return rc;
+  if (*committed) {
+    sum->accepted = sum->after_prepared;
+    sum->size = sum->prepared_size;
+    sum->committed++;
+    sum->unfinished = 0;
+  }
+  return SQLITE_OK;
+}
+
+/* -------------------------------------------------------------- 3 REDO -- */
+
+int spm_log_harden(spm_store *s, spm_log_pos from, const spm_log_summary *sum) {
+  spm_log_reader r;
+  int rc = spm_log_reader_open(&r, &s->log, s->shm->salt, from, false);
+  while (rc == SQLITE_OK && r.pos.lsn < sum->accepted.lsn) {
+    uint64_t offset = r.pos.offset;
+    const spm_record *record;
+    rc = spm_log_next(&r, &record) == SQLITE_ROW ? SQLITE_OK : SQLITE_IOERR_READ;
+    if (rc == SQLITE_OK) spm_flush(&s->log, offset, spm_record_span(record->length));
+  }
+  spm_log_reader_close(&r);
+  return rc == SQLITE_OK ? spm_sync(&s->log) : rc;
+}
+
+static bool is_aborted(const spm_log_summary *sum, uint64_t txid) {
+  for (uint32_t i = 0; i < sum->aborted_count; i++)
+    if (sum->aborted[i] == txid) return true;
+  return false;
+}
+
+/* Size is set once, at the end; what a later truncate cut is skipped (S9). */
+static int redo(spm_store *s, spm_log_pos from, const spm_log_summary *sum) {
+  int rc = spm_region_grow(&s->data, SPM_ALIGN(sum->size, SPM_BLOCK_SIZE), SPM_BLOCK_SIZE);
+  if (rc != SQLITE_OK) return rc;
+  spm_log_reader r;
+  rc = spm_log_reader_open(&r, &s->log, s->shm->salt, from, true);
+  while (rc == SQLITE_OK && r.pos.lsn < sum->accepted.lsn) {
+    const spm_record *record;
+    rc = spm_log_next(&r, &record);
+    if (rc == SQLITE_DONE) rc = SQLITE_IOERR_READ;
+    if (rc != SQLITE_ROW) break;
+    rc = is_aborted(sum, record->txid) ? SQLITE_OK : spm_apply_record(s, record, sum->size);
+  }
+  spm_log_reader_close(&r);
+  return rc;
+}
+
+/* ------------------------------------------------------------- recover -- */
+
+/* A file that is shorter than the checkpoint knows has lost what no log can
+** bring back. */
+static int check_length(spm_store *s, const spm_superblock *block) {
+  uint64_t length = atomic_load(&s->data.allocated);
+  if (length >= block->logical_size) return SQLITE_OK;
+  return spm_error(SQLITE_CORRUPT, "%s has %llu bytes, its log knows of %llu: the file was shortened",
+                   s->path, (unsigned long long)length, (unsigned long long)block->logical_size);
+}
+
+int spm_recover(spm_store *s, const spm_superblock *block) {
+  spm_log_summary sum = {0};
+  bool committed = false;
+  int rc = check_length(s, block);
+  if (rc == SQLITE_OK) rc = spm_log_summarize(s, block->checkpoint, block->logical_size, &sum);
+  if (rc == SQLITE_OK) rc = spm_settle_prepared(s, &sum, &committed);
+  if (rc == SQLITE_OK) rc = spm_log_harden(s, block->checkpoint, &sum);
+  if (rc == SQLITE_OK) rc = redo(s, block->checkpoint, &sum);
+  if (rc == SQLITE_OK) {
+    uint64_t next = sum.next_txid > block->next_txid ? sum.next_txid : block->next_txid;
+    spm_publish(s, sum.accepted, sum.size, next);
+    /* 5: flushes what the log lists, even where the bytes already matched (S19). */
+    rc = spm_checkpoint_all(s);
+  }
+  if (rc == SQLITE_OK) rc = spm_checkpoint_restart(s, false);
+  if (rc == SQLITE_OK) rc = spm_checkpoint_trim(s, true);
+  if (rc == SQLITE_OK && sum.prepared_super != NULL)
+    rc = spm_host_settled(s->path, sum.prepared_super);
+  if (rc == SQLITE_OK && !block->clean)
+    spm_notice("%s: recovered to LSN %llu, %llu transactions redone, %llu dropped%s", s->path,
+               (unsigned long long)sum.accepted.lsn, (unsigned long long)sum.committed,
+               (unsigned long long)sum.unfinished,
+               sum.prepared_super == NULL ? "" : committed ? ", one prepared committed" : ", one prepared rolled back");
+  spm_log_summary_free(&sum);
+  return rc;
+}

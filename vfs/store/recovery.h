@@ -1,0 +1,52 @@
+/*
+** recovery.h - from what a crash left to a store that may be used (REDO/UNDO).
+**
+** Five steps, restartable at any point because every one only repeats what the
+** log says until the last, which is one superblock write:
+**   1 load    read the log from the checkpoint with pread, to the first record
+**             that is not valid; a torn tail ends the log, a record behind it that
+**             proves that it had been durable means damage: refused (S7)
+**   2 sort    transactions are committed, prepared, or unfinished
+**   3 REDO    make the accepted log durable again - it may be valid in cache and
+**             not on media (S19) - then store and flush what is committed
+**   4 UNDO    forget the rest: X never saw it, and its records end with the log;
+**             settle a prepared transaction by asking for its super-journal
+**   5 checkpoint  X durable, then a superblock with a new salt, after which no
+**             record of before can ever be taken for one of after
+**
+** A take-over (takeover.c) does 1, 2 and 5, with REDO as a commit that readers see.
+*/
+#ifndef SPM_RECOVERY_H
+#define SPM_RECOVERY_H
+
+#include "log.h"
+
+/* What reading the log to its end tells. */
+typedef struct spm_log_summary {
+  spm_log_pos accepted;  /* behind the last record that settles anything          */
+  uint64_t size;         /* bytes of X there                                      */
+  uint64_t next_txid;
+  uint64_t committed;    /* transactions                                          */
+  uint64_t unfinished;   /* 0 or 1                                                */
+  uint64_t *aborted;     /* txids of prepared transactions with an ABORT record   */
+  uint32_t aborted_count;
+  spm_log_pos before_prepared; /* where it begins                                 */
+  spm_log_pos after_prepared;
+  uint64_t prepared_txid;
+  uint64_t prepared_size;
+  char *prepared_super;  /* NULL: none                                            */
+} spm_log_summary;
+
+int spm_log_summarize(spm_store *, spm_log_pos from, uint64_t size, spm_log_summary *) SPM_MUST_CHECK;
+void spm_log_summary_free(spm_log_summary *);
+/* Ask whether the prepared transaction is committed, and take it in or drop it.
+** *settled: the resolver is to be told once the decision is durable. */
+int spm_settle_prepared(spm_store *, spm_log_summary *, bool *committed) SPM_MUST_CHECK;
+/* Flush again every segment from the checkpoint to the accepted end. */
+int spm_log_harden(spm_store *, spm_log_pos from, const spm_log_summary *) SPM_MUST_CHECK;
+
+/* Gate held, nobody attached, shm filled in from `block`. */
+struct spm_superblock;
+int spm_recover(spm_store *, const spm_superblock *block) SPM_MUST_CHECK;
+
+#endif

@@ -1,0 +1,119 @@
+/*
+** shm_layout.h - the volatile file X-pmshm that the processes of one life share.
+**
+** Nothing here survives a crash of the machine, nor needs to: whoever attaches
+** first makes it anew from X and its log.  It must survive the death of any
+** process at any instruction, so each group of fields says who may change it.
+**
+**     OFFSET                      MEANING
+**     0                           spm_shm (header, slots, segment map, buckets)
+**     SPM_SHM_IMAGES              chunk 0 of images: 128 metas, then 128 blocks
+**     + SPM_IMAGE_CHUNK_SIZE      chunk 1 ...
+**
+** LOCKS, in the order in which they are taken:
+**   1. the registry mutex of the process      (store.c)
+**   2. the gate, an OFD byte on X             (lock.c): attach, detach, recovery
+**   3. the writer word                        (lock.c): everything below marked W
+** A reader takes none of them: it writes its own slot's `snapshot` and reads.
+*/
+#ifndef SPM_SHM_LAYOUT_H
+#define SPM_SHM_LAYOUT_H
+
+#include "format.h"
+
+#include <stdatomic.h>
+
+#define SPM_SHM_MAGIC UINT64_C(0x316d68734d656d50) /* "PmeMshm1" */
+#define SPM_SHM_VERSION 1u
+#define SPM_SLOT_COUNT 1024u
+#define SPM_SEGMENT_COUNT (1u << 20) /* of 256 KiB: a log of 256 GiB */
+#define SPM_BUCKET_COUNT 16384u
+#define SPM_IMAGE_CHUNK 128u /* images a chunk */
+#define SPM_IMAGE_NONE UINT32_MAX
+
+/* A snapshot is the LSN it sees.  No LSN is 0: the first is 1. */
+#define SPM_SNAPSHOT_FREE UINT64_C(0)
+#define SPM_SNAPSHOT_ANY UINT64_MAX /* registering: may be about to take any LSN */
+
+/* The published word: the newest committed LSN, and what its successor is doing. */
+enum { SPM_PHASE_IDLE = 0, SPM_PHASE_SMALL = 1, SPM_PHASE_COVERED = 2 };
+#define SPM_PUBLISHED(lsn, phase) (((uint64_t)(lsn) << 2) | (uint64_t)(phase))
+#define SPM_PUBLISHED_LSN(word) ((word) >> 2)
+#define SPM_PUBLISHED_PHASE(word) ((word)&3u)
+
+/* What is true at one LSN.  Two of them are written in turn: the valid one is
+** the one whose tail.lsn equals the published LSN, so a writer that dies while
+** it writes the next one leaves the present one whole. */
+typedef struct spm_state {
+  _Atomic uint64_t lsn;
+  _Atomic uint64_t logical_size; /* bytes of X */
+  spm_log_pos tail;
+  uint64_t next_txid;
+} spm_state;
+
+/* An attachment.  Claimed under the gate, with its OFD byte held for as long as
+** its process lives; `snapshot` belongs to the attachment alone. */
+typedef struct spm_slot {
+  _Alignas(SPM_LINE_SIZE) _Atomic uint64_t snapshot;
+  _Atomic uint32_t taken;      /* 1: claimed; valid only while the byte is held */
+  _Atomic uint32_t generation; /* changes with each claim                       */
+  uint64_t pid;                /* for people; means nothing to the protocol     */
+} spm_slot;
+
+typedef struct spm_image_meta {
+  _Atomic uint64_t until; /* the LSN whose commit replaced this content; 0: free */
+  _Atomic uint32_t block;
+  _Atomic uint32_t next;  /* in its bucket, older ones later */
+  _Atomic uint32_t newer; /* in the queue of all images, oldest first; in the free list */
+  uint32_t pad;
+} spm_image_meta;
+
+#define SPM_IMAGE_CHUNK_SIZE \
+  (SPM_IMAGE_CHUNK * (sizeof(spm_image_meta) + (uint64_t)SPM_BLOCK_SIZE))
+
+typedef struct spm_shm {
+  uint64_t magic;
+  uint32_t version;
+  uint32_t size; /* of this structure */
+  uint8_t life[SPM_LIFE_SIZE];
+  _Atomic uint32_t ready; /* set last by its maker */
+
+  /* W, read by everyone */
+  _Alignas(SPM_LINE_SIZE) _Atomic uint64_t published;
+  spm_state state[2];
+  _Atomic uint64_t versions_changed; /* odd while images are being freed */
+  _Atomic uint32_t images_live;      /* 0: nothing to look up            */
+  _Atomic uint32_t slot_high_water;  /* slots at or above were never used; under the gate */
+
+  /* the writer lock: owner's slot + 1 and generation, or 0 */
+  _Alignas(SPM_LINE_SIZE) _Atomic uint32_t writer;
+  _Atomic uint32_t poisoned; /* a flush failed: nothing more is promised; set by anyone */
+
+  /* W */
+  _Alignas(SPM_LINE_SIZE) uint64_t salt;
+  uint64_t superblock_sequence;
+  spm_log_pos checkpoint; /* where the next checkpoint step begins         */
+  uint64_t checkpoint_size;
+  uint64_t superblock_size; /* X is never cut below it: REDO begins there   */
+  uint64_t saved_lsn;     /* the images this commit needs are all there    */
+  uint64_t covered_size;  /* blocks below may be in some reader's snapshot */
+  uint32_t segments_used;
+  uint32_t segments_made; /* segments of the file that were ever allocated */
+  uint32_t image_count;   /* allocated                                     */
+  uint32_t image_free;    /* head of the free list                         */
+  uint32_t image_free_count;
+  uint32_t image_oldest, image_newest;
+
+  spm_slot slots[SPM_SLOT_COUNT];
+  uint64_t segments[SPM_SEGMENT_COUNT / 64];  /* W: bit set: in use        */
+  uint64_t punched[SPM_SEGMENT_COUNT / 64];   /* W: bit set: a hole        */
+  _Atomic uint32_t buckets[SPM_BUCKET_COUNT]; /* W, read by everyone       */
+} spm_shm;
+
+#define SPM_SHM_IMAGES SPM_ALIGN(sizeof(spm_shm), SPM_BLOCK_SIZE)
+
+static_assert(sizeof(spm_slot) == SPM_LINE_SIZE, "a slot is a line of its own");
+static_assert(sizeof(spm_image_meta) == 24, "shared layout");
+static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "atomics must work across processes");
+
+#endif

@@ -1,0 +1,133 @@
+/*
+** snapshot.c - see snapshot.h.
+*/
+#include "snapshot.h"
+
+#include "takeover.h"
+#include "version.h"
+
+#include <string.h>
+
+/* A small commit on PMEM takes microseconds, on a slow disk an apply takes a few
+** milliseconds.  After this long the writer is stopped, or its machine is. */
+#define WAIT_MAX_US 20000u
+#define SPINS_BEFORE_CLOCK 4096u
+
+/* The word once it is idle or covered.  SQLITE_BUSY if it stays SMALL. */
+static int await_word(spm_conn *c, uint64_t *word) {
+  spm_shm *shm = c->store->shm;
+  uint64_t deadline = 0;
+  for (uint32_t spin = 0;; spin++) {
+    *word = atomic_load(&shm->published);
+    if (SPM_PUBLISHED_PHASE(*word) != SPM_PHASE_SMALL) return SQLITE_OK;
+    spm_cpu_relax();
+    if (spin % SPINS_BEFORE_CLOCK != SPINS_BEFORE_CLOCK - 1) continue;
+    int rc = spm_takeover_if_dead(c);
+    if (rc != SQLITE_OK && rc != SQLITE_BUSY) return rc;
+    uint64_t now = spm_now_us();
+    if (deadline == 0) deadline = now + WAIT_MAX_US;
+    if (now >= deadline) return SQLITE_BUSY;
+  }
+}
+
+int spm_snapshot_begin(spm_conn *c) {
+  spm_shm *shm = c->store->shm;
+  _Atomic uint64_t *slot = &shm->slots[c->slot].snapshot;
+  for (;;) {
+    uint64_t word;
+    atomic_store(slot, SPM_SNAPSHOT_ANY); /* sequentially consistent: the fence */
+    int rc = await_word(c, &word);
+    if (rc != SQLITE_OK) {
+      atomic_store(slot, SPM_SNAPSHOT_FREE);
+      return rc;
+    }
+    uint64_t lsn = SPM_PUBLISHED_LSN(word);
+    spm_state *state = spm_state_at(shm, lsn);
+    uint64_t size = atomic_load_explicit(&state->logical_size, memory_order_acquire);
+    /* The state of n is overwritten only by the commit after the next. */
+    if (atomic_load(&shm->published) != word) continue;
+    atomic_store_explicit(slot, lsn, memory_order_release);
+    c->snapshot = lsn;
+    c->snapshot_size = size;
+    return SQLITE_OK;
+  }
+}
+
+void spm_snapshot_end(spm_conn *c) {
+  if (c->snapshot == 0) return;
+  c->snapshot = 0;
+  atomic_store_explicit(&c->store->shm->slots[c->slot].snapshot, SPM_SNAPSHOT_FREE,
+                        memory_order_release);
+}
+
+void spm_snapshot_advance(spm_conn *c, uint64_t lsn, uint64_t size) {
+  c->snapshot = lsn;
+  c->snapshot_size = size;
+  atomic_store_explicit(&c->store->shm->slots[c->slot].snapshot, lsn, memory_order_release);
+}
+
+/* The copy races with a writer's stores by design; validation decides whether it counts. */
+__attribute__((no_sanitize("thread"))) static void racing_copy(void *to, const void *from, size_t n) {
+  memcpy(to, from, n);
+}
+
+/* Replace those parts of the copied range whose blocks have moved on. */
+static int patch_from_images(spm_conn *c, uint64_t offset, uint32_t n, char *to) {
+  while (n > 0) {
+    uint32_t in_block = (uint32_t)(offset % SPM_BLOCK_SIZE);
+    uint32_t part = SPM_BLOCK_SIZE - in_block < n ? SPM_BLOCK_SIZE - in_block : n;
+    uint32_t block = (uint32_t)(offset / SPM_BLOCK_SIZE);
+    int rc = spm_versions_read(c->store, block, c->snapshot, in_block, part, to);
+    if (rc == SQLITE_BUSY) {
+      rc = spm_takeover_if_dead(c);
+      if (rc == SQLITE_OK) continue;
+    }
+    if (rc != SQLITE_OK && rc != SQLITE_NOTFOUND) return rc;
+    offset += part;
+    to += part;
+    n -= part;
+  }
+  return SQLITE_OK;
+}
+
+int spm_snapshot_read(spm_conn *c, uint64_t offset, uint32_t n, void *to) {
+  spm_shm *shm = c->store->shm;
+  racing_copy(to, c->store->data.base + offset, n);
+  atomic_thread_fence(memory_order_acquire);
+  uint64_t word = atomic_load_explicit(&shm->published, memory_order_relaxed);
+  if (word == SPM_PUBLISHED(c->snapshot, SPM_PHASE_IDLE)) return SQLITE_OK;
+  if (atomic_load_explicit(&shm->images_live, memory_order_acquire) == 0) return SQLITE_OK;
+  return patch_from_images(c, offset, n, to);
+}
+
+void spm_snapshot_scan(spm_store *s, uint32_t self, uint64_t *oldest, uint64_t *newest) {
+  spm_shm *shm = s->shm;
+  uint64_t committed = spm_committed_lsn(shm);
+  uint32_t end = atomic_load(&shm->slot_high_water);
+  *oldest = UINT64_MAX;
+  *newest = 0;
+  for (uint32_t i = 0; i < end; i++) {
+    uint64_t snapshot = atomic_load(&shm->slots[i].snapshot);
+    if (snapshot == SPM_SNAPSHOT_FREE || i == self) continue;
+    bool registering = snapshot == SPM_SNAPSHOT_ANY;
+    /* It may have read the word long ago, or be about to: it pins everything. */
+    if (registering || snapshot < *oldest) *oldest = registering ? 0 : snapshot;
+    if (registering || snapshot > *newest) *newest = registering ? committed : snapshot;
+  }
+}
+
+/* Whoever frees a slot holds its byte first, or its owner could come back to life
+** in between (S3).  Bytes of this process cannot be asked: they are its own. */
+void spm_snapshot_reap(spm_store *s) {
+  spm_shm *shm = s->shm;
+  uint32_t end = atomic_load(&shm->slot_high_water);
+  pthread_mutex_lock(&s->slots_mutex);
+  for (uint32_t i = 0; i < end; i++) {
+    if (s->owned[i] || atomic_load(&shm->slots[i].snapshot) == SPM_SNAPSHOT_FREE) continue;
+    if (spm_slot_lock(&s->locks, i) != SQLITE_OK) continue;
+    atomic_store(&shm->slots[i].snapshot, SPM_SNAPSHOT_FREE);
+    atomic_store(&shm->slots[i].taken, 0);
+    spm_slot_unlock(&s->locks, i);
+  }
+  pthread_mutex_unlock(&s->slots_mutex);
+}

@@ -1,0 +1,35 @@
+/*
+** snapshot.h - a consistent view of the database, taken without lock or system call.
+**
+** The protocol is Dekker's: a reader stores to its slot and then loads the
+** published word, the writer stores to the published word and then loads the
+** slots, with a full fence between the two on either side.  So of a reader that
+** registers and a commit that begins, at least one sees the other (S11):
+**
+**     reader: slot = ANY; fence; word      writer: word = (n, SMALL); fence; slots
+**
+**   word idle      it saw no commit: its LSN is n, and a writer that begins now
+**                  finds ANY in the slot and saves images as for n;
+**   word SMALL     the writer may not have seen it: wait for that commit;
+**   word COVERED   every image of that commit is saved: n is safe.
+*/
+#ifndef SPM_SNAPSHOT_H
+#define SPM_SNAPSHOT_H
+
+#include "core.h"
+#include "store.h"
+
+/* After the connection's own commit: see it. */
+void spm_snapshot_advance(spm_conn *, uint64_t lsn, uint64_t size);
+
+/* Copy n bytes at `offset`, all below snapshot_size, as of the snapshot. */
+int spm_snapshot_read(spm_conn *, uint64_t offset, uint32_t n, void *to) SPM_MUST_CHECK;
+
+/* W, after marking: what the others may need.  *newest is 0 and *oldest UINT64_MAX
+** if nobody has a snapshot.  ANY may become any LSN up to the committed one: it
+** counts as that for *newest, and as 0 for *oldest. */
+void spm_snapshot_scan(spm_store *, uint32_t self, uint64_t *oldest, uint64_t *newest);
+/* Free the slots of processes that are gone.  System calls. */
+void spm_snapshot_reap(spm_store *);
+
+#endif

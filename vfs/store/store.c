@@ -1,0 +1,422 @@
+/*
+** store.c - see store.h: the process's stores, and the life of each.
+**
+** Locks: the registry mutex around every attachment and detachment of the process,
+** the gate around those of all processes.  Who finds no slot's byte held, gate in
+** hand, is the first, and recovers; who finds none on leaving was the last (S1).
+*/
+#define _GNU_SOURCE
+#include "store.h"
+
+#include "checkpoint.h"
+#include "commit.h"
+#include "core.h"
+#include "log.h"
+#include "recovery.h"
+#include "shm.h"
+#include "snapshot.h"
+#include "superblock.h"
+#include "takeover.h"
+#include "writeset.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#define GATE_PATIENCE_MS 5000u
+#define FIRST_LSN 1u
+
+static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
+static spm_store *registry;
+static const spm_host *host;
+
+int spm_host_decide(const char *path, const char *super, bool *committed) {
+  return host->decide(path, super, committed);
+}
+int spm_host_settled(const char *path, const char *super) { return host->settled(path, super); }
+
+/* ---------------------------------------------------------------- fork -- */
+
+/* The child has its parent's descriptors but must have none of its locks, and its
+** mappings were not copied (MADV_DONTFORK): forget both (S3). */
+static void orphan_region(spm_region *r) {
+  if (r->fd >= 0) close(r->fd);
+  r->fd = -1;
+  r->base = NULL;
+}
+
+static void before_fork(void) { pthread_mutex_lock(&registry_mutex); }
+static void after_fork_parent(void) { pthread_mutex_unlock(&registry_mutex); }
+static void after_fork_child(void) {
+  for (spm_store *s = registry; s != NULL; s = s->next) {
+    atomic_store(&s->orphaned, true);
+    close(s->locks.fd);
+    close(s->locks.probe);
+    orphan_region(&s->data);
+    orphan_region(&s->log);
+    orphan_region(&s->shared);
+  }
+  registry = NULL;
+  pthread_mutex_unlock(&registry_mutex);
+}
+
+static void install_fork_handlers(void) {
+  (void)pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+}
+
+void spm_host_set(const spm_host *h) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  host = h;
+  pthread_once(&once, install_fork_handlers);
+}
+
+/* --------------------------------------------------------------- stores -- */
+
+static void store_free(spm_store *s) {
+  if (!atomic_load(&s->orphaned)) {
+    spm_region_close(&s->shared);
+    spm_region_close(&s->log);
+    spm_region_close(&s->data);
+    if (s->locks.probe >= 0) close(s->locks.probe);
+    if (s->locks.fd >= 0) close(s->locks.fd);
+  }
+  pthread_mutex_destroy(&s->slots_mutex);
+  free(s->path);
+  free(s);
+}
+
+static int refuse_network(int fd, const char *path) {
+  struct statfs fs;
+  if (fstatfs(fd, &fs) != 0) return SQLITE_OK;
+  switch ((unsigned long)fs.f_type) {
+    case NFS_SUPER_MAGIC:
+    case SMB_SUPER_MAGIC:
+    case 0xFF534D42ul: /* CIFS */
+    case 0xFE534D42ul: /* SMB2 */
+    case V9FS_MAGIC:
+    case AFS_SUPER_MAGIC:
+    case CODA_SUPER_MAGIC:
+      return spm_error(SQLITE_CANTOPEN, "%s is on a network file system: shared mappings and locks do not work there", path);
+    default:
+      return SQLITE_OK;
+  }
+}
+
+static int open_data(const char *path, int *fd) {
+  *fd = open(path, O_RDWR | O_CLOEXEC);
+  if (*fd >= 0) return SQLITE_OK;
+  int code = errno == EACCES || errno == EROFS || errno == EPERM ? SQLITE_READONLY : SQLITE_CANTOPEN;
+  return spm_error(code, "opening %s for writing: %s", path, strerror(errno));
+}
+
+/* A store object with its data file open and mapped later; not registered. */
+static int store_new(const char *path, const spm_store_options *options, spm_store **made) {
+  spm_store *s = calloc(1, sizeof *s);
+  if (s == NULL) return SQLITE_NOMEM;
+  pthread_mutex_init(&s->slots_mutex, NULL);
+  s->locks.fd = s->locks.probe = -1;
+  s->data = s->log = s->shared = (spm_region){.base = MAP_FAILED, .fd = -1};
+  atomic_store(&s->log_size_max, options->log_size_max);
+  s->path = strdup(path);
+  int rc = s->path ? open_data(path, &s->locks.fd) : SQLITE_NOMEM;
+  if (rc == SQLITE_OK) rc = refuse_network(s->locks.fd, path);
+  if (rc == SQLITE_OK) rc = open_data(path, &s->locks.probe);
+  struct stat status;
+  if (rc == SQLITE_OK && fstat(s->locks.fd, &status) != 0)
+    rc = spm_error(SQLITE_IOERR_FSTAT, "fstat of %s: %s", path, strerror(errno));
+  if (rc != SQLITE_OK) {
+    store_free(s);
+    return rc;
+  }
+  s->device = status.st_dev;
+  s->inode = status.st_ino;
+  *made = s;
+  return SQLITE_OK;
+}
+
+/* Path and descriptor are still one file: a rename in between would otherwise
+** attach the log of one to the data of another. */
+static int check_same_file(const spm_store *s) {
+  struct stat status;
+  if (stat(s->path, &status) == 0 && status.st_dev == s->device && status.st_ino == s->inode)
+    return SQLITE_OK;
+  return spm_error(SQLITE_BUSY, "%s was replaced while it was being opened", s->path);
+}
+
+static int map_data(spm_store *s) {
+  int fd, rc = open_data(s->path, &fd);
+  return rc == SQLITE_OK ? spm_region_open(&s->data, fd, s->path, s->log.media) : rc;
+}
+
+/* ------------------------------------------------------------- the log -- */
+
+static int open_log(spm_store *s, spm_superblock *block) {
+  char *name = spm_sidecar(s->path, "-pmlog");
+  if (name == NULL) return SQLITE_NOMEM;
+  int fd, rc = spm_sidecar_open(name, &fd);
+  if (rc == SQLITE_OK) rc = spm_region_open(&s->log, fd, name, spm_media_of(name));
+  free(name);
+  if (rc == SQLITE_OK) rc = spm_superblock_read(&s->log, block);
+  if (rc == SQLITE_OK && memcmp(block->life, s->life, SPM_LIFE_SIZE) != 0)
+    rc = spm_error(SQLITE_CANTOPEN, "%s belongs to another database, or to another life of this one",
+                   s->log.path);
+  return rc;
+}
+
+/* The file, one segment, a superblock; durable with its name. */
+static int create_log(spm_store *s, spm_superblock *block) {
+  char *name = spm_sidecar(s->path, "-pmlog");
+  if (name == NULL) return SQLITE_NOMEM;
+  int fd, rc = spm_sidecar_create(s->locks.fd, name, &fd);
+  if (rc == SQLITE_OK) rc = spm_file_allocate(fd, name, spm_segment_offset(1));
+  if (rc == SQLITE_OK) rc = spm_region_open(&s->log, fd, name, spm_media_of(name));
+  static const uint8_t zeros[SPM_SEGMENT_SIZE];
+  if (rc == SQLITE_OK) rc = spm_append(&s->log, spm_segment_offset(0), zeros, sizeof zeros);
+  *block = (spm_superblock){.sequence = 1, .next_txid = 1};
+  memcpy(block->life, s->life, SPM_LIFE_SIZE);
+  if (rc == SQLITE_OK) rc = spm_random(&block->salt, sizeof block->salt);
+  block->checkpoint = (spm_log_pos){spm_segment_offset(0), FIRST_LSN, block->salt};
+  free(name);
+  return rc;
+}
+
+/* ------------------------------------------------------------ connections -- */
+
+static int connect(spm_store *s, spm_conn **made) {
+  spm_conn *c = calloc(1, sizeof *c);
+  if (c == NULL) return SQLITE_NOMEM;
+  int rc = spm_slot_claim(s, &c->slot);
+  if (rc != SQLITE_OK) {
+    free(c);
+    return rc;
+  }
+  c->store = s;
+  s->references++;
+  *made = c;
+  return SQLITE_OK;
+}
+
+static spm_store *registry_find(const char *path) {
+  struct stat status;
+  if (stat(path, &status) != 0) return NULL;
+  for (spm_store *s = registry; s != NULL; s = s->next)
+    if (s->device == status.st_dev && s->inode == status.st_ino) return s;
+  return NULL;
+}
+
+static void registry_add(spm_store *s) {
+  s->next = registry;
+  registry = s;
+}
+
+static void registry_remove(const spm_store *s) {
+  spm_store **link = &registry;
+  while (*link != NULL && *link != s) link = &(*link)->next;
+  if (*link != NULL) *link = s->next;
+}
+
+/* ----------------------------------------------------------------- join -- */
+
+static int recover_store(spm_store *s, const spm_superblock *block) {
+  int rc = spm_shm_create(s, block);
+  if (rc == SQLITE_OK) rc = spm_recover(s, block);
+  if (rc == SQLITE_OK) spm_shm_ready(s);
+  return rc;
+}
+
+/* Gate held: the first makes the store usable, the others find it so. */
+static int join_or_recover(spm_store *s) {
+  spm_superblock block;
+  int rc = check_same_file(s);
+  if (rc == SQLITE_OK) rc = host->identify(s->locks.fd, s->life);
+  if (rc == SQLITE_OK) rc = open_log(s, &block);
+  if (rc == SQLITE_OK) rc = map_data(s);
+  if (rc != SQLITE_OK) return rc;
+  return spm_any_slot_alive(&s->locks) ? spm_shm_join(s) : recover_store(s, &block);
+}
+
+static int join_new(const char *path, const spm_store_options *options, spm_conn **made) {
+  spm_store *s;
+  int rc = store_new(path, options, &s);
+  if (rc != SQLITE_OK) return rc;
+  rc = spm_gate_enter(&s->locks, GATE_PATIENCE_MS);
+  if (rc == SQLITE_OK) {
+    rc = join_or_recover(s);
+    if (rc == SQLITE_OK) rc = connect(s, made);
+    spm_gate_leave(&s->locks);
+  }
+  if (rc == SQLITE_OK)
+    registry_add(s);
+  else
+    store_free(s);
+  return rc;
+}
+
+int spm_store_join(const char *path, const spm_store_options *options, spm_conn **made) {
+  pthread_mutex_lock(&registry_mutex);
+  spm_store *s = registry_find(path);
+  int rc = s != NULL ? connect(s, made) : join_new(path, options, made);
+  pthread_mutex_unlock(&registry_mutex);
+  return rc;
+}
+
+/* --------------------------------------------------------------- create -- */
+
+/* Gate held, stock SQLite kept out by the caller.  The stamp comes last (S2): a
+** crash before it leaves an ordinary file beside a log that nobody will read. */
+static int begin_life(spm_store *s) {
+  spm_superblock block;
+  int rc = check_same_file(s);
+  if (rc == SQLITE_OK && spm_any_slot_alive(&s->locks)) rc = SQLITE_BUSY;
+  if (rc == SQLITE_OK) rc = spm_random(s->life, sizeof s->life);
+  if (rc == SQLITE_OK) rc = create_log(s, &block);
+  if (rc == SQLITE_OK) rc = map_data(s);
+  if (rc != SQLITE_OK) return rc;
+  block.logical_size = atomic_load(&s->data.allocated);
+  rc = spm_superblock_write(&s->log, &block);
+  if (rc == SQLITE_OK) rc = spm_region_fsync(&s->log);
+  if (rc == SQLITE_OK) rc = spm_folder_fsync(s->path);
+  if (rc == SQLITE_OK) rc = spm_shm_create(s, &block);
+  if (rc == SQLITE_OK) (void)spm_segment_mark(s, 0);
+  uint64_t size = block.logical_size;
+  if (rc == SQLITE_OK) rc = host->stamp(&s->data, s->life, &size);
+  if (rc == SQLITE_OK) spm_shm_ready(s);
+  return rc;
+}
+
+static void unlink_sidecars(const spm_store *s) {
+  static const char *const suffix[] = {"-pmlog", "-pmshm"};
+  for (size_t i = 0; i < sizeof suffix / sizeof *suffix; i++) {
+    char *name = spm_sidecar(s->path, suffix[i]);
+    if (name != NULL) (void)unlink(name);
+    free(name);
+  }
+}
+
+int spm_store_create(const char *path, const spm_store_options *options, spm_conn **made) {
+  spm_store *s;
+  pthread_mutex_lock(&registry_mutex);
+  int rc = store_new(path, options, &s);
+  if (rc == SQLITE_OK) {
+    rc = spm_gate_enter(&s->locks, GATE_PATIENCE_MS);
+    if (rc == SQLITE_OK) {
+      uint8_t life[SPM_LIFE_SIZE];
+      rc = begin_life(s);
+      if (rc == SQLITE_OK) rc = connect(s, made);
+      /* Not if the stamp reached the file: then the log is what it needs. */
+      if (rc != SQLITE_OK && rc != SQLITE_BUSY && host->identify(s->locks.fd, life) == SQLITE_NOTFOUND)
+        unlink_sidecars(s);
+      spm_gate_leave(&s->locks);
+    }
+    if (rc == SQLITE_OK)
+      registry_add(s);
+    else
+      store_free(s);
+  }
+  pthread_mutex_unlock(&registry_mutex);
+  return rc;
+}
+
+/* --------------------------------------------------------------- detach -- */
+
+/* The order of S2: X complete and durable, then the log no longer needed, then the
+** stamp off, then the names gone.  A crash anywhere leaves a stamped file with its
+** log, or an ordinary one. */
+static int end_life(spm_store *s) {
+  spm_shm *shm = s->shm;
+  if (spm_writer_held(shm) || spm_poisoned(s)) return SQLITE_BUSY;
+  int rc = check_same_file(s);
+  if (rc == SQLITE_OK) rc = spm_checkpoint_all(s);
+  if (rc != SQLITE_OK) return rc;
+  uint64_t size = atomic_load(&spm_committed(shm)->logical_size);
+  uint64_t keep = size > SPM_BLOCK_SIZE ? size : SPM_BLOCK_SIZE; /* the stamp needs a place */
+  rc = spm_region_truncate(&s->data, keep);
+  if (rc == SQLITE_OK) rc = spm_checkpoint_restart(s, true);
+  if (rc == SQLITE_OK) rc = host->unstamp(&s->data, size);
+  if (rc == SQLITE_OK) unlink_sidecars(s);
+  return rc;
+}
+
+static void detach_last(spm_store *s, int (*exclude)(void *), void *argument) {
+  /* A slot's byte was given back a moment ago: whoever takes the gate before us
+  ** joins or recovers, and then somebody is alive here. */
+  if (spm_gate_enter(&s->locks, GATE_PATIENCE_MS) != SQLITE_OK) return;
+  if (!spm_any_slot_alive(&s->locks) && exclude(argument) == SQLITE_OK && end_life(s) != SQLITE_OK)
+    spm_notice("%s keeps its log: it will be recovered when it is opened again", s->path);
+  spm_gate_leave(&s->locks);
+}
+
+static void conn_free(spm_conn *c) {
+  spm_writeset_free(&c->set);
+  spm_txn_free(&c->txn);
+  free(c);
+}
+
+void spm_store_detach(spm_conn *c, int (*exclude)(void *), void *argument) {
+  spm_store *s = c->store;
+  if (atomic_load(&s->orphaned)) { /* the child of a fork only frees memory */
+    conn_free(c);
+    return;
+  }
+  pthread_mutex_lock(&registry_mutex);
+  (void)spm_write_end(c);
+  spm_snapshot_end(c);
+  if (--s->references > 0) {
+    spm_slot_release(s, c->slot);
+  } else {
+    /* A writer that died is finished by a living attachment, this one. */
+    if (spm_writer_held(s->shm)) {
+      int rc = spm_takeover_if_dead(c);
+      if (rc != SQLITE_OK && rc != SQLITE_BUSY) spm_poison(s);
+    }
+    spm_slot_release(s, c->slot);
+    detach_last(s, exclude, argument);
+    registry_remove(s);
+    store_free(s);
+  }
+  conn_free(c);
+  pthread_mutex_unlock(&registry_mutex);
+}
+
+/* -------------------------------------------------------------- queries -- */
+
+const uint8_t *spm_store_life(const spm_conn *c) { return c->store->life; }
+const char *spm_store_medium(const spm_conn *c) { return c->store->data.media->name; }
+uint64_t spm_store_log_size_max(const spm_conn *c) { return atomic_load(&c->store->log_size_max); }
+void spm_store_set_log_size_max(spm_conn *c, uint64_t bytes) { atomic_store(&c->store->log_size_max, bytes); }
+uint64_t spm_conn_size(const spm_conn *c) { return c->writing ? c->size : c->snapshot_size; }
+uint64_t spm_conn_committed_size(const spm_conn *c) { return c->snapshot_size; }
+uint64_t spm_conn_lsn(const spm_conn *c) { return c->snapshot; }
+bool spm_conn_writing(const spm_conn *c) { return c->writing; }
+bool spm_conn_modified(const spm_conn *c) { return c->writing && c->modified; }
+bool spm_conn_orphaned(const spm_conn *c) {
+  return atomic_load_explicit(&c->store->orphaned, memory_order_relaxed);
+}
+
+bool spm_conn_writer_exists(const spm_conn *c) {
+  spm_store *s = c->store;
+  return spm_writer_held(s->shm) && spm_writer_alive(&s->locks, s->shm, atomic_load(&s->shm->writer));
+}
+
+int spm_conn_read(spm_conn *c, uint64_t offset, uint32_t n, void *to) {
+  return c->writing && c->modified ? spm_write_read(c, offset, n, to)
+                                   : spm_snapshot_read(c, offset, n, to);
+}
+
+int spm_conn_read_committed(spm_conn *c, uint64_t offset, uint32_t n, void *to) {
+  return spm_snapshot_read(c, offset, n, to);
+}
+
+int spm_conn_checkpoint(spm_conn *c) {
+  int rc = spm_write_begin(c);
+  if (rc != SQLITE_OK) return rc;
+  rc = spm_checkpoint_all(c->store);
+  (void)spm_write_end(c);
+  return rc;
+}

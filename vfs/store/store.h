@@ -1,0 +1,103 @@
+/*
+** store.h - the store engine as its users see it: the VFS, and the key-value table.
+**
+** A store is a byte region, the database file X, with snapshot reads, one writer at
+** a time, and atomic durable commits.  What it does not know is SQLite: how X says
+** that it belongs to a life (its stamp), how stock SQLite is kept away, and whether
+** a super-journal still exists.  That it asks of its host.
+**
+** All functions return SQLite result codes; every refusal has been explained in the
+** error log by then (error.h).  A connection is used by one thread at a time.
+*/
+#ifndef SPM_STORE_H
+#define SPM_STORE_H
+
+#include "error.h"
+#include "format.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct spm_conn spm_conn;
+typedef struct spm_region spm_region;
+
+/* The process's one host; set before the first attachment. */
+typedef struct spm_host {
+  /* Does the open file carry a stamp, and of which life?  SQLITE_NOTFOUND: no. */
+  int (*identify)(int fd, uint8_t life[SPM_LIFE_SIZE]);
+  /* Stamp X durably with a life; take the stamp off, the last bytes last. */
+  int (*stamp)(spm_region *data, const uint8_t life[SPM_LIFE_SIZE], uint64_t *logical_size);
+  int (*unstamp)(spm_region *data, uint64_t logical_size);
+  /* Is the transaction that was prepared under this super-journal committed?  An
+  ** error if that cannot be known now. */
+  int (*decide)(const char *path, const char *super, bool *committed);
+  /* The decision is durable: clean up. */
+  int (*settled)(const char *path, const char *super);
+} spm_host;
+void spm_host_set(const spm_host *);
+int spm_host_decide(const char *path, const char *super, bool *committed) SPM_MUST_CHECK;
+int spm_host_settled(const char *path, const char *super) SPM_MUST_CHECK;
+
+typedef struct spm_store_options {
+  uint64_t log_size_max; /* bytes */
+} spm_store_options;
+
+/* Attach to the stamped file `path`: join those who have it open, or recover it.
+** SQLITE_NOTFOUND: it carries no stamp (any more); SQLITE_BUSY: others are just
+** opening or closing it.  Options matter to the first connection of a process. */
+int spm_store_join(const char *path, const spm_store_options *, spm_conn **) SPM_MUST_CHECK;
+/* Begin a life: make log and shared memory for the unstamped file `path`, stamp it.
+** The caller keeps stock SQLite out until this returns. */
+int spm_store_create(const char *path, const spm_store_options *, spm_conn **) SPM_MUST_CHECK;
+
+/* Give up an attachment.  If nobody else has the store open, `exclude` is called to
+** keep stock SQLite out; if it returns SQLITE_OK the life ends: X is brought up to
+** date and unstamped, log and shared memory vanish.  Otherwise they stay, and the
+** next attachment recovers. */
+void spm_store_detach(spm_conn *, int (*exclude)(void *), void *argument);
+
+/* Bytes of the stamp's life in use; the medium's name; the committed size. */
+const uint8_t *spm_store_life(const spm_conn *);
+const char *spm_store_medium(const spm_conn *);
+uint64_t spm_store_log_size_max(const spm_conn *);
+void spm_store_set_log_size_max(spm_conn *, uint64_t bytes);
+/* The LSN and size this connection sees, in its snapshot or its transaction. */
+uint64_t spm_conn_size(const spm_conn *);
+uint64_t spm_conn_committed_size(const spm_conn *);
+uint64_t spm_conn_lsn(const spm_conn *);
+bool spm_conn_writing(const spm_conn *);
+bool spm_conn_modified(const spm_conn *);
+/* A fork's child: nothing here belongs to it. */
+bool spm_conn_orphaned(const spm_conn *);
+/* Is any connection, of any process, the writer? */
+bool spm_conn_writer_exists(const spm_conn *);
+
+/* ---- snapshots: snapshot.h tells how ---- */
+/* Register.  SQLITE_BUSY: a commit under way did not finish in time. */
+int spm_snapshot_begin(spm_conn *) SPM_MUST_CHECK;
+void spm_snapshot_end(spm_conn *);
+/* Read n bytes at offset, below spm_conn_size(): the transaction's own writes first. */
+int spm_conn_read(spm_conn *, uint64_t offset, uint32_t n, void *to) SPM_MUST_CHECK;
+/* Read what is committed, whatever this transaction wrote; the writer only. */
+int spm_conn_read_committed(spm_conn *, uint64_t offset, uint32_t n, void *to) SPM_MUST_CHECK;
+
+/* ---- writing: commit.h tells how ---- */
+/* Become the writer.  SQLITE_BUSY: somebody else is; SQLITE_BUSY_SNAPSHOT: the
+** connection's snapshot has been overtaken. */
+int spm_write_begin(spm_conn *) SPM_MUST_CHECK;
+/* Stop being the writer; what was not committed is dropped. */
+int spm_write_end(spm_conn *);
+/* Write, cut or extend, in the transaction. */
+int spm_write(spm_conn *, uint64_t offset, uint32_t n, const void *bytes) SPM_MUST_CHECK;
+int spm_write_truncate(spm_conn *, uint64_t size) SPM_MUST_CHECK;
+/* Do all of a commit that can fail.  With the name of a super-journal: PREPARE,
+** durable on return; from then on only finish and rollback are possible. */
+int spm_commit_stage(spm_conn *, const char *super) SPM_MUST_CHECK;
+/* Commit.  SQLITE_FULL or SQLITE_IOERR_*: the transaction is gone (V1). */
+int spm_commit_finish(spm_conn *) SPM_MUST_CHECK;
+/* Drop what was written; a prepared transaction gets a durable ABORT record. */
+int spm_commit_rollback(spm_conn *);
+/* Bring X up to date now.  SQLITE_BUSY: somebody writes. */
+int spm_conn_checkpoint(spm_conn *) SPM_MUST_CHECK;
+
+#endif

@@ -1,0 +1,200 @@
+/*
+** version.c - see version.h.
+*/
+#include "version.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static uint64_t chunk_offset(uint32_t image) {
+  return SPM_SHM_IMAGES + (uint64_t)(image / SPM_IMAGE_CHUNK) * SPM_IMAGE_CHUNK_SIZE;
+}
+
+static spm_image_meta *meta_of(spm_store *s, uint32_t image) {
+  return (spm_image_meta *)(void *)(s->shared.base + chunk_offset(image)) + image % SPM_IMAGE_CHUNK;
+}
+
+static char *content_of(spm_store *s, uint32_t image) {
+  return s->shared.base + chunk_offset(image) + SPM_IMAGE_CHUNK * sizeof(spm_image_meta) +
+         (uint64_t)(image % SPM_IMAGE_CHUNK) * SPM_BLOCK_SIZE;
+}
+
+static _Atomic uint32_t *bucket_of(spm_shm *shm, uint32_t block) {
+  uint32_t hash = block * 2654435769u;
+  return &shm->buckets[hash >> 18];
+}
+static_assert(SPM_BUCKET_COUNT == 1u << (32 - 18), "bucket_of() fits the table");
+
+static void push_free(spm_store *s, uint32_t image) {
+  spm_image_meta *meta = meta_of(s, image);
+  atomic_store_explicit(&meta->until, 0, memory_order_relaxed);
+  atomic_store_explicit(&meta->newer, s->shm->image_free, memory_order_relaxed);
+  s->shm->image_free = image;
+  s->shm->image_free_count++;
+}
+
+static int add_chunk(spm_store *s) {
+  spm_shm *shm = s->shm;
+  uint32_t first = shm->image_count;
+  if (first >= SPM_IMAGE_NONE - SPM_IMAGE_CHUNK) return SQLITE_FULL;
+  int rc = spm_region_grow(&s->shared, chunk_offset(first) + SPM_IMAGE_CHUNK_SIZE, SPM_BLOCK_SIZE);
+  if (rc != SQLITE_OK) return rc;
+  for (uint32_t i = SPM_IMAGE_CHUNK; i-- > 0;) push_free(s, first + i);
+  shm->image_count = first + SPM_IMAGE_CHUNK;
+  return SQLITE_OK;
+}
+
+int spm_versions_init(spm_store *s) {
+  spm_shm *shm = s->shm;
+  shm->image_count = 0;
+  shm->image_free = shm->image_oldest = shm->image_newest = SPM_IMAGE_NONE;
+  for (uint32_t i = 0; i < SPM_BUCKET_COUNT; i++) atomic_store(&shm->buckets[i], SPM_IMAGE_NONE);
+  return add_chunk(s);
+}
+
+int spm_versions_reserve(spm_store *s, uint64_t count) {
+  while (s->shm->image_free_count < count) {
+    int rc = add_chunk(s);
+    if (rc != SQLITE_OK) return rc;
+  }
+  return SQLITE_OK;
+}
+
+/* Link an image into its bucket and the queue; complete by now. */
+static void publish_image(spm_store *s, uint32_t image) {
+  spm_shm *shm = s->shm;
+  spm_image_meta *meta = meta_of(s, image);
+  _Atomic uint32_t *bucket = bucket_of(shm, atomic_load(&meta->block));
+  atomic_store_explicit(&meta->next, atomic_load(bucket), memory_order_relaxed);
+  atomic_store_explicit(&meta->newer, SPM_IMAGE_NONE, memory_order_relaxed);
+  if (shm->image_newest == SPM_IMAGE_NONE)
+    shm->image_oldest = image;
+  else
+    atomic_store(&meta_of(s, shm->image_newest)->newer, image);
+  shm->image_newest = image;
+  atomic_fetch_add(&shm->images_live, 1);
+  atomic_store(bucket, image);
+}
+
+void spm_versions_save(spm_store *s, uint32_t block, uint64_t until, uint64_t newest) {
+  spm_shm *shm = s->shm;
+  /* The newest image of a block is the first of its block in the bucket. */
+  for (uint32_t i = atomic_load(bucket_of(shm, block)); i != SPM_IMAGE_NONE;) {
+    spm_image_meta *meta = meta_of(s, i);
+    if (atomic_load(&meta->block) == block) {
+      if (atomic_load(&meta->until) > newest) return;
+      break;
+    }
+    i = atomic_load(&meta->next);
+  }
+  uint32_t image = shm->image_free;
+  spm_image_meta *meta = meta_of(s, image);
+  shm->image_free = atomic_load(&meta->newer);
+  shm->image_free_count--;
+  memcpy(content_of(s, image), s->data.base + (uint64_t)block * SPM_BLOCK_SIZE, SPM_BLOCK_SIZE);
+  atomic_store(&meta->block, block);
+  /* Complete from here on, for the sweep of whoever inherits the writer lock. */
+  atomic_store_explicit(&meta->until, until, memory_order_release);
+  publish_image(s, image);
+}
+
+/* Unlink the oldest image from its bucket, where it is the last of its chain
+** for its block but maybe not for others. */
+static void free_oldest(spm_store *s) {
+  spm_shm *shm = s->shm;
+  uint32_t image = shm->image_oldest;
+  spm_image_meta *meta = meta_of(s, image);
+  _Atomic uint32_t *link = bucket_of(shm, atomic_load(&meta->block));
+  while (atomic_load(link) != image) link = &meta_of(s, atomic_load(link))->next;
+  atomic_store(link, atomic_load(&meta->next));
+  shm->image_oldest = atomic_load(&meta->newer);
+  if (shm->image_oldest == SPM_IMAGE_NONE) shm->image_newest = SPM_IMAGE_NONE;
+  push_free(s, image);
+  atomic_fetch_sub(&shm->images_live, 1);
+}
+
+void spm_versions_reclaim(spm_store *s, uint64_t oldest, uint32_t limit) {
+  spm_shm *shm = s->shm;
+  if (shm->image_oldest == SPM_IMAGE_NONE || atomic_load(&meta_of(s, shm->image_oldest)->until) > oldest)
+    return;
+  atomic_fetch_add(&shm->versions_changed, 1);
+  while (limit-- > 0 && shm->image_oldest != SPM_IMAGE_NONE &&
+         atomic_load(&meta_of(s, shm->image_oldest)->until) <= oldest)
+    free_oldest(s);
+  atomic_fetch_add(&shm->versions_changed, 1);
+}
+
+/* The queue must come back in LSN order.  Images of one commit are equal in it. */
+static int compare_images(const void *a, const void *b) {
+  const uint64_t *x = a, *y = b;
+  if (x[0] != y[0]) return x[0] < y[0] ? -1 : 1;
+  return x[1] < y[1] ? -1 : x[1] > y[1];
+}
+
+int spm_versions_rebuild(spm_store *s) {
+  spm_shm *shm = s->shm;
+  uint32_t live = 0, count = shm->image_count;
+  uint64_t(*order)[2] = malloc((count + 1) * sizeof *order);
+  if (order == NULL) return SQLITE_NOMEM;
+  uint64_t changed = atomic_load(&shm->versions_changed);
+  atomic_store(&shm->versions_changed, changed | 1);
+  shm->image_free = shm->image_oldest = shm->image_newest = SPM_IMAGE_NONE;
+  shm->image_free_count = 0;
+  atomic_store(&shm->images_live, 0);
+  for (uint32_t i = 0; i < SPM_BUCKET_COUNT; i++) atomic_store(&shm->buckets[i], SPM_IMAGE_NONE);
+  for (uint32_t i = count; i-- > 0;) {
+    uint64_t until = atomic_load(&meta_of(s, i)->until);
+    if (until == 0) {
+      push_free(s, i);
+      continue;
+    }
+    order[live][0] = until;
+    order[live++][1] = i;
+  }
+  qsort(order, live, sizeof *order, compare_images);
+  for (uint32_t i = 0; i < live; i++) publish_image(s, (uint32_t)order[i][1]);
+  atomic_store(&shm->versions_changed, (changed | 1) + 1);
+  free(order);
+  return SQLITE_OK;
+}
+
+/* ---- the reader's side ---- */
+
+/* The image of `block` that `snapshot` needs; SPM_IMAGE_NONE if the block in place
+** is right.  Steps are bounded: a walk that meets a change may go astray. */
+static uint32_t find_image(spm_store *s, uint32_t block, uint64_t snapshot, uint32_t count) {
+  uint32_t best = SPM_IMAGE_NONE;
+  uint64_t best_until = UINT64_MAX;
+  uint32_t steps = 0;
+  for (uint32_t i = atomic_load_explicit(bucket_of(s->shm, block), memory_order_acquire);
+       i < count && steps < count; steps++) {
+    spm_image_meta *meta = meta_of(s, i);
+    uint64_t until = atomic_load_explicit(&meta->until, memory_order_acquire);
+    if (atomic_load_explicit(&meta->block, memory_order_relaxed) == block && until > snapshot &&
+        until < best_until) {
+      best = i;
+      best_until = until;
+    }
+    i = atomic_load_explicit(&meta->next, memory_order_acquire);
+  }
+  return best;
+}
+
+int spm_versions_read(spm_store *s, uint32_t block, uint64_t snapshot, uint32_t offset, uint32_t n,
+                      void *to) {
+  spm_shm *shm = s->shm;
+  for (uint32_t attempt = 0; attempt < 1u << 14; attempt++) {
+    uint64_t before = atomic_load_explicit(&shm->versions_changed, memory_order_acquire);
+    if (before & 1) {
+      spm_cpu_relax();
+      continue;
+    }
+    uint32_t count = *(volatile uint32_t *)&shm->image_count;
+    uint32_t image = find_image(s, block, snapshot, count);
+    if (image != SPM_IMAGE_NONE) memcpy(to, content_of(s, image) + offset, n);
+    atomic_thread_fence(memory_order_acquire);
+    if (atomic_load_explicit(&shm->versions_changed, memory_order_relaxed) == before)
+      return image == SPM_IMAGE_NONE ? SQLITE_NOTFOUND : SQLITE_OK;
+  }
+  return SQLITE_BUSY;
+}

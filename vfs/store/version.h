@@ -1,0 +1,42 @@
+/*
+** version.h - the version table: before-images of blocks that snapshots still need.
+**
+** Data holds the newest committed state.  Before the commit with LSN u overwrites
+** block b, and if a live snapshot S < u may need it, the content is saved here as
+** the image (b, until u).  A reader at S takes, of all images of b with until > S,
+** the one with the smallest until; if there is none, the block in place is right.
+**
+** Why that is right: an image (b, u) is b's content from the commit before that
+** changed b up to u.  The writer saves (b, u) unless every live snapshot is older
+** than the newest image of b already there, which then is the one they need.
+**
+** Images are queued in the order of their LSN and freed from the old end, once no
+** live snapshot is below their `until`.  Only the writer changes anything here
+** (S12); `versions_changed` is odd while it frees, and a reader whose walk met a
+** change walks again.  An image is complete before its bucket points to it, and
+** is there before the first store to its block.
+*/
+#ifndef SPM_VERSION_H
+#define SPM_VERSION_H
+
+#include "core.h"
+
+/* Make an empty table of one chunk.  Gate held, nobody else attached. */
+int spm_versions_init(spm_store *) SPM_MUST_CHECK;
+/* W: make sure that `count` images can be saved without fail (S10). */
+int spm_versions_reserve(spm_store *, uint64_t count) SPM_MUST_CHECK;
+/* W: save the present content of `block`, unless snapshots up to `newest` have
+** what they need.  Must have been reserved. */
+void spm_versions_save(spm_store *, uint32_t block, uint64_t until, uint64_t newest);
+/* W: free what no snapshot at or above `oldest` needs, `limit` images at most. */
+void spm_versions_reclaim(spm_store *, uint64_t oldest, uint32_t limit);
+/* W: after a dead writer: make lists and buckets anew from the images themselves. */
+int spm_versions_rebuild(spm_store *) SPM_MUST_CHECK;
+
+/* Copy n bytes at `offset` of `block` as of `snapshot` to `to`, if an image has them.
+** SQLITE_OK: copied; SQLITE_NOTFOUND: the block in place is right; SQLITE_BUSY: the
+** table has been in change for longer than a live writer takes. */
+int spm_versions_read(spm_store *, uint32_t block, uint64_t snapshot, uint32_t offset, uint32_t n,
+                      void *to) SPM_MUST_CHECK;
+
+#endif
