@@ -103,6 +103,15 @@ static int control_bool(bool *value, int *argument) {
   return SQLITE_OK;
 }
 
+/* The pager asks in every transaction; a commit must not cost a stat.  A file that is
+** moved while it is open goes on being written consistently, with its log, and is
+** refused under its new name until the log is moved too: nothing is lost. */
+static int has_moved(spm_dbfile *f, int *moved) {
+  *moved = 0;
+  if (f->conn != NULL && spm_conn_writing(f->conn)) return SQLITE_OK;
+  return f->parent->pMethods->xFileControl(f->parent, SQLITE_FCNTL_HAS_MOVED, moved);
+}
+
 int spm_dbfile_control(spm_dbfile *f, int op, void *argument) {
   switch (op) {
     case SQLITE_FCNTL_PRAGMA: return pragma(f, argument);
@@ -115,7 +124,7 @@ int spm_dbfile_control(spm_dbfile *f, int op, void *argument) {
     case SQLITE_FCNTL_POWERSAFE_OVERWRITE: return control_bool(&f->powersafe, argument);
     case SQLITE_FCNTL_CHUNK_SIZE:
     case SQLITE_FCNTL_SIZE_HINT: return SQLITE_OK; /* the store grows in steps of its own */
-    case SQLITE_FCNTL_HAS_MOVED:
+    case SQLITE_FCNTL_HAS_MOVED: return has_moved(f, argument);
     case SQLITE_FCNTL_TEMPFILENAME: return f->parent->pMethods->xFileControl(f->parent, op, argument);
     default: return SQLITE_NOTFOUND;
   }

@@ -211,11 +211,17 @@ static int stage_block(spm_conn *c, spm_dirty *d) {
   if (start >= c->size) return SQLITE_OK;
   d->changed = true;
   if (d->bytes == NULL) return SQLITE_OK; /* spilled: in the log already */
+  d->from = 0;
+  d->to = SPM_BLOCK_SIZE;
   if (d->whole || start + SPM_BLOCK_SIZE > c->snapshot_size)
     return spm_txn_add(s, &c->txn, d->block, 0, SPM_BLOCK_SIZE, d->bytes);
   spm_diff diff;
   spm_diff_blocks(&diff, (const uint8_t *)s->data.base + start, d->bytes);
   d->changed = diff.count > 0;
+  if (!d->changed) return SQLITE_OK;
+  const spm_range *last = &diff.range[diff.count - 1];
+  d->from = diff.range[0].offset;
+  d->to = (uint16_t)(last->offset + last->length);
   int rc = SQLITE_OK;
   for (uint32_t i = 0; rc == SQLITE_OK && i < diff.count; i++)
     rc = spm_txn_add(s, &c->txn, d->block, diff.range[i].offset, diff.range[i].length,
@@ -291,7 +297,8 @@ static int commit_large(spm_conn *c, uint64_t until) {
   }
   int rc = spm_versions_reserve(s, c->txn.changed);
   if (rc != SQLITE_OK) return rc;
-  save_images(c, until, newest);
+  /* Under COVERED others may still register, for the committed LSN: their images too. */
+  save_images(c, until, spm_committed_lsn(s->shm));
   spm_mark(s, SPM_PHASE_COVERED); /* every image is there: the LSN before is safe */
   return SQLITE_OK;
 }
@@ -327,12 +334,22 @@ static int append_commit(spm_conn *c) {
   return rc;
 }
 
-/* The usual transaction is one record, still in memory. */
-static int apply(spm_conn *c, spm_log_pos from) {
+/* From the write set: one store a block, which on FILE is one system call. */
+static int apply_set(spm_conn *c) {
   spm_store *s = c->store;
-  bool single = c->stage == SPM_STAGED && c->txn.tail.lsn == from.lsn + 1;
-  if (single) return spm_apply_record(s, c->txn.record, c->size);
-  return spm_apply_range(s, from, c->txn.tail.lsn, c->txn.txid, c->size);
+  int rc = SQLITE_OK;
+  for (uint32_t i = 0; rc == SQLITE_OK && i < c->set.count; i++) {
+    const spm_dirty *d = &c->set.dirty[i];
+    uint64_t start = (uint64_t)d->block * SPM_BLOCK_SIZE;
+    if (d->changed && start < c->size)
+      rc = spm_store_bytes(&s->data, start + d->from, d->bytes + d->from, (size_t)(d->to - d->from));
+  }
+  return rc;
+}
+
+static int apply(spm_conn *c, spm_log_pos from) {
+  bool resident = c->set.resident == c->set.count;
+  return resident ? apply_set(c) : spm_apply_range(c->store, from, c->txn.tail.lsn, c->txn.txid, c->size);
 }
 
 static void forget(spm_conn *c) {

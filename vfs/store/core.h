@@ -41,6 +41,7 @@ typedef struct spm_dirty {
   uint32_t block;
   bool changed; /* staged: differs from what is committed                       */
   bool whole;   /* must be logged whole: an earlier version is already in the log */
+  uint16_t from, to; /* staged: the bytes of it that differ lie in between        */
   uint8_t *bytes;       /* SPM_BLOCK_SIZE, or NULL when spilled                 */
   uint64_t spilled_to;  /* byte in the log where its content stands             */
 } spm_dirty;

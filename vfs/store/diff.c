@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define WORDS (SPM_BLOCK_SIZE / 8)
+#define MERGE_GAP 48u /* equal bytes that cost less to log than an entry of their own costs to apply */
 #define GROUP 16u /* words compared at a time: two cache lines, a loop that vectorizes */
 
 static uint64_t word_at(const uint8_t *bytes, uint32_t i) {
@@ -25,7 +26,7 @@ static void add_word(spm_diff *d, uint32_t word) {
   uint32_t offset = word * 8;
   if (d->count > 0) {
     uint32_t end = (uint32_t)d->range[d->count - 1].offset + d->range[d->count - 1].length;
-    if (offset < end + 16) {
+    if (offset < end + MERGE_GAP) {
       d->range[d->count - 1].length = (uint16_t)(offset + 8 - d->range[d->count - 1].offset);
       return;
     }

@@ -12,11 +12,13 @@
 /* With a gap of at least two words between ranges no block has more. */
 #define SPM_DIFF_RANGES (SPM_BLOCK_SIZE / 24 + 1)
 
+typedef struct spm_range {
+  uint16_t offset, length; /* bytes */
+} spm_range;
+
 typedef struct spm_diff {
   uint32_t count;
-  struct {
-    uint16_t offset, length; /* bytes */
-  } range[SPM_DIFF_RANGES];
+  spm_range range[SPM_DIFF_RANGES];
 } spm_diff;
 
 void spm_diff_blocks(spm_diff *, const uint8_t *old_block, const uint8_t *new_block);

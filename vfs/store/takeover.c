@@ -6,7 +6,8 @@
 ** most one transaction of it: complete, and then it is finished here as its owner
 ** would have, or not, and then it is dropped.  Its images (S12): if `saved_lsn`
 ** names it, all of them are there and X may be half changed; if not, X has not been
-** touched, and those that are missing can still be taken from it.
+** touched, and those that are missing can still be taken from it.  Images saved for
+** a transaction that is dropped go with it.
 */
 #include "takeover.h"
 
@@ -87,12 +88,12 @@ static int takeover(spm_store *s) {
   if (rc == SQLITE_OK) rc = spm_region_refresh(&s->data);
   if (rc == SQLITE_OK) rc = spm_region_refresh(&s->log);
   if (rc == SQLITE_OK) rc = spm_region_refresh(&s->shared);
-  if (rc == SQLITE_OK) rc = spm_versions_rebuild(s);
   const spm_state *state = spm_committed(shm);
   if (rc == SQLITE_OK)
     rc = spm_log_summarize(s, state->tail, atomic_load(&state->logical_size), &sum);
   if (rc == SQLITE_OK && sum.next_txid < state->next_txid) sum.next_txid = state->next_txid;
   if (rc == SQLITE_OK) rc = spm_settle_prepared(s, &sum, &committed);
+  if (rc == SQLITE_OK) rc = spm_versions_rebuild(s, sum.accepted.lsn);
   if (rc == SQLITE_OK) rc = spm_log_harden(s, state->tail, &sum);
   if (rc == SQLITE_OK && sum.accepted.lsn > state->tail.lsn)
     rc = finish_commit(s, &sum);

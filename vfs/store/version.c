@@ -131,7 +131,7 @@ static int compare_images(const void *a, const void *b) {
   return x[1] < y[1] ? -1 : x[1] > y[1];
 }
 
-int spm_versions_rebuild(spm_store *s) {
+int spm_versions_rebuild(spm_store *s, uint64_t last) {
   spm_shm *shm = s->shm;
   uint32_t live = 0, count = shm->image_count;
   uint64_t(*order)[2] = malloc((count + 1) * sizeof *order);
@@ -144,7 +144,7 @@ int spm_versions_rebuild(spm_store *s) {
   for (uint32_t i = 0; i < SPM_BUCKET_COUNT; i++) atomic_store(&shm->buckets[i], SPM_IMAGE_NONE);
   for (uint32_t i = count; i-- > 0;) {
     uint64_t until = atomic_load(&meta_of(s, i)->until);
-    if (until == 0) {
+    if (until == 0 || until > last) {
       push_free(s, i);
       continue;
     }

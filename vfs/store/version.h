@@ -30,8 +30,10 @@ int spm_versions_reserve(spm_store *, uint64_t count) SPM_MUST_CHECK;
 void spm_versions_save(spm_store *, uint32_t block, uint64_t until, uint64_t newest);
 /* W: free what no snapshot at or above `oldest` needs, `limit` images at most. */
 void spm_versions_reclaim(spm_store *, uint64_t oldest, uint32_t limit);
-/* W: after a dead writer: make lists and buckets anew from the images themselves. */
-int spm_versions_rebuild(spm_store *) SPM_MUST_CHECK;
+/* W: after a dead writer: make lists and buckets anew from the images themselves.
+** Those above `last`, the LSN it got to, were saved for a commit that never came to
+** be; their LSNs will be used again, so they must go. */
+int spm_versions_rebuild(spm_store *, uint64_t last) SPM_MUST_CHECK;
 
 /* Copy n bytes at `offset` of `block` as of `snapshot` to `to`, if an image has them.
 ** SQLITE_OK: copied; SQLITE_NOTFOUND: the block in place is right; SQLITE_BUSY: the
