@@ -103,6 +103,14 @@ static int control_bool(bool *value, int *argument) {
   return SQLITE_OK;
 }
 
+/* The limit SQLite may fetch up to; unchanged while it holds pointers (V9). */
+static int mmap_size(spm_dbfile *f, int64_t *argument) {
+  int64_t limit = *argument;
+  *argument = f->mmap_limit;
+  if (limit >= 0 && f->fetched == 0) f->mmap_limit = limit;
+  return SQLITE_OK;
+}
+
 /* The pager asks in every transaction; a commit must not cost a stat.  A file that is
 ** moved while it is open goes on being written consistently, with its log, and is
 ** refused under its new name until the log is moved too: nothing is lost. */
@@ -122,6 +130,7 @@ int spm_dbfile_control(spm_dbfile *f, int op, void *argument) {
     case SQLITE_FCNTL_LAST_ERRNO: *(int *)argument = spm_last_errno(); return SQLITE_OK;
     case SQLITE_FCNTL_VFSNAME: *(char **)argument = sqlite3_mprintf("pmem"); return SQLITE_OK;
     case SQLITE_FCNTL_POWERSAFE_OVERWRITE: return control_bool(&f->powersafe, argument);
+    case SQLITE_FCNTL_MMAP_SIZE: return mmap_size(f, argument);
     case SQLITE_FCNTL_CHUNK_SIZE:
     case SQLITE_FCNTL_SIZE_HINT: return SQLITE_OK; /* the store grows in steps of its own */
     case SQLITE_FCNTL_HAS_MOVED: return has_moved(f, argument);

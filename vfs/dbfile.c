@@ -181,6 +181,7 @@ static int begin_shared(spm_dbfile *f) {
     if (rc != SQLITE_OK || f->conn == NULL) return plain_busy(rc);
   }
   if (spm_conn_orphaned(f->conn)) return orphan_error(f);
+  spm_conn_want_pointers(f->conn, f->mmap_limit > 0);
   int rc = spm_snapshot_begin(f->conn);
   if (rc != SQLITE_OK || !f->exclusive) return plain_busy(rc);
   rc = spm_write_begin(f->conn); /* V3 */
@@ -336,6 +337,26 @@ static int db_sync(sqlite3_file *file, int flags) {
   return SQLITE_OK;
 }
 
+/* -------------------------------------------------------------- zero copy -- */
+
+/* V9.  Page 1 is shown unstamped, and so never in place. */
+static int db_fetch(sqlite3_file *file, sqlite3_int64 offset, int n, void **at) {
+  spm_dbfile *f = of(file);
+  *at = NULL;
+  if (f->mmap_limit <= 0 || offset < SPM_BLOCK_SIZE || offset + n > f->mmap_limit) return SQLITE_OK;
+  if (!has_snapshot(f) || spm_conn_orphaned(f->conn)) return SQLITE_OK;
+  *at = (void *)(uintptr_t)spm_conn_pointer(f->conn, (uint64_t)offset, (uint32_t)n);
+  f->fetched += *at != NULL;
+  return SQLITE_OK;
+}
+
+/* Pointers stay valid until the snapshot ends: nothing is mapped for one. */
+static int db_unfetch(sqlite3_file *file, sqlite3_int64 offset, void *at) {
+  (void)offset;
+  of(file)->fetched -= at != NULL;
+  return SQLITE_OK;
+}
+
 /* ---------------------------------------------------------------- others -- */
 
 static int db_control(sqlite3_file *file, int op, void *argument) {
@@ -355,7 +376,7 @@ static int db_characteristics(sqlite3_file *file) {
 
 /* No xShmMap: without it SQLite never enters WAL mode here. */
 const sqlite3_io_methods spm_dbfile_methods = {
-    .iVersion = 1,
+    .iVersion = 3,
     .xClose = spm_dbfile_close,
     .xRead = db_read,
     .xWrite = db_write,
@@ -368,4 +389,6 @@ const sqlite3_io_methods spm_dbfile_methods = {
     .xFileControl = db_control,
     .xSectorSize = db_sector,
     .xDeviceCharacteristics = db_characteristics,
+    .xFetch = db_fetch,
+    .xUnfetch = db_unfetch,
 };

@@ -49,6 +49,7 @@ typedef struct spm_dbfile {
   char journal_mode[10];  /* as last set by PRAGMA */
   char *refusal;          /* why it was refused */
   int64_t mmap_limit;     /* bytes, as PRAGMA mmap_size has it */
+  unsigned fetched;       /* pointers that SQLite holds */
   spm_journal_buffer journal;
 } spm_dbfile;
 

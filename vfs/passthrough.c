@@ -81,8 +81,19 @@ static void pass_shm_barrier(sqlite3_file *file) {
 }
 static int pass_shm_unmap(sqlite3_file *file, int remove) { return FORWARD(file, xShmUnmap, remove); }
 
+/* The pager may have decided to fetch while the file was in another state. */
+static int no_fetch(sqlite3_file *file, sqlite3_int64 offset, int n, void **at) {
+  (void)file, (void)offset, (void)n;
+  *at = NULL;
+  return SQLITE_OK;
+}
+static int no_unfetch(sqlite3_file *file, sqlite3_int64 offset, void *at) {
+  (void)file, (void)offset, (void)at;
+  return SQLITE_OK;
+}
+
 const sqlite3_io_methods spm_pass_methods = {
-    .iVersion = 2,
+    .iVersion = 3,
     .xClose = spm_dbfile_close,
     .xRead = pass_read,
     .xWrite = pass_write,
@@ -99,6 +110,8 @@ const sqlite3_io_methods spm_pass_methods = {
     .xShmLock = pass_shm_lock,
     .xShmBarrier = pass_shm_barrier,
     .xShmUnmap = pass_shm_unmap,
+    .xFetch = no_fetch,
+    .xUnfetch = no_unfetch,
 };
 
 /* --------------------------------------------------------------- refused -- */
@@ -152,7 +165,7 @@ static int refused_characteristics(sqlite3_file *file) {
 }
 
 const sqlite3_io_methods spm_refused_methods = {
-    .iVersion = 1,
+    .iVersion = 3,
     .xClose = spm_dbfile_close,
     .xRead = refused_read,
     .xWrite = refused_write,
@@ -165,4 +178,6 @@ const sqlite3_io_methods spm_refused_methods = {
     .xFileControl = refused_control,
     .xSectorSize = refused_sector,
     .xDeviceCharacteristics = refused_characteristics,
+    .xFetch = no_fetch,
+    .xUnfetch = no_unfetch,
 };

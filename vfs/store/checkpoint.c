@@ -156,12 +156,11 @@ int spm_checkpoint_all(spm_store *s) {
   return SQLITE_OK;
 }
 
-int spm_checkpoint_step(spm_store *s) {
+int spm_checkpoint_step(spm_store *s, bool alone) {
   spm_shm *shm = s->shm;
   uint32_t keep = keep_segments(s);
   if (shm->segments_used > keep) {
     int rc = spm_checkpoint_all(s);
-    bool alone = atomic_load(&shm->slot_high_water) == 1;
     return rc == SQLITE_OK ? spm_checkpoint_trim(s, alone) : rc;
   }
   if (!s->data.media->persistent)

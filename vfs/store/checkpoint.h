@@ -17,7 +17,7 @@
 
 /* After a commit: a step if the log has grown enough to want one; gives back what
 ** a transaction larger than the log's limit had taken. */
-int spm_checkpoint_step(spm_store *) SPM_MUST_CHECK;
+int spm_checkpoint_step(spm_store *, bool alone) SPM_MUST_CHECK;
 /* All the way to the committed end. */
 int spm_checkpoint_all(spm_store *) SPM_MUST_CHECK;
 /* Everything before being durable in X: begin the log anew in its first segment

@@ -6,6 +6,7 @@
 #include "apply.h"
 #include "checkpoint.h"
 #include "diff.h"
+#include "growth.h"
 #include "snapshot.h"
 #include "takeover.h"
 #include "version.h"
@@ -17,9 +18,7 @@
 #define RESIDENT_MAX 8192u
 #define SPIN_MAX 200u
 #define WRITER_WAITS 2u /* of a millisecond each, then SQLITE_BUSY (S16) */
-/* The data file grows by an eighth of itself, within these bounds. */
-#define GROW_STEP_MIN (UINT64_C(1) << 16)
-#define GROW_STEP_MAX (UINT64_C(1) << 26)
+#define POINTERS_WAIT_US 2000u
 
 /* ------------------------------------------------------------ the lock -- */
 
@@ -44,6 +43,22 @@ static int acquire(spm_conn *c) {
   return rc == SQLITE_OK && !taken ? SQLITE_BUSY : rc;
 }
 
+/* A snapshot that reads in place was alone when it began; it will not begin another
+** one like it while this attachment exists (S14). */
+static int await_pointers(spm_conn *c) {
+  uint64_t deadline = 0;
+  while (spm_snapshot_points(c->store, c->slot)) {
+    uint64_t now = spm_now_us();
+    if (deadline == 0) {
+      deadline = now + POINTERS_WAIT_US;
+      spm_snapshot_reap(c->store);
+    }
+    if (now >= deadline) return SQLITE_BUSY;
+    spm_cpu_relax();
+  }
+  return SQLITE_OK;
+}
+
 int spm_write_begin(spm_conn *c) {
   if (c->writing) return SQLITE_OK;
   spm_store *s = c->store;
@@ -58,7 +73,8 @@ int spm_write_begin(spm_conn *c) {
     rc = spm_error(SQLITE_IOERR, "%s: an earlier flush failed; close it everywhere to recover it from media",
                    s->path);
   else
-    rc = spm_txn_begin(s, &c->txn);
+    rc = await_pointers(c);
+  if (rc == SQLITE_OK) rc = spm_txn_begin(s, &c->txn);
   c->size = c->snapshot_size;
   if (rc != SQLITE_OK) {
     spm_writer_release(s->shm, c->slot);
@@ -200,6 +216,14 @@ int spm_write_read(spm_conn *c, uint64_t offset, uint32_t n, void *to) {
   return SQLITE_OK;
 }
 
+bool spm_write_touches(const spm_conn *c, uint64_t offset, uint32_t n) {
+  if (offset + n > c->size) return true;
+  uint64_t last = (offset + n - 1) / SPM_BLOCK_SIZE;
+  for (uint64_t block = offset / SPM_BLOCK_SIZE; block <= last; block++)
+    if (spm_writeset_find(&c->set, (uint32_t)block) != NULL) return true;
+  return false;
+}
+
 /* --------------------------------------------------------------- stage -- */
 
 /* A block at or above the committed end has no committed content to differ from,
@@ -238,26 +262,18 @@ static int stage_log(spm_conn *c) {
   return rc == SQLITE_OK ? spm_txn_reserve(c->store, &c->txn, c->txn.used) : rc;
 }
 
-static int grow_data(spm_conn *c) {
-  spm_store *s = c->store;
-  uint64_t size = SPM_ALIGN(c->size, SPM_BLOCK_SIZE), step = GROW_STEP_MIN;
-  while (step < GROW_STEP_MAX && step < size / 8) step *= 2;
-  return spm_region_grow(&s->data, size, step);
-}
-
 /* A small commit always has room for its images, whoever may register before it
 ** marks.  A large one reserves if anybody else is attached; whoever attaches
 ** after that meets commit_large(). */
 static int reserve_images(spm_conn *c) {
-  spm_shm *shm = c->store->shm;
-  if (c->txn.changed > SPM_SMALL_COMMIT && atomic_load(&shm->slot_high_water) == 1) return SQLITE_OK;
+  if (c->txn.changed > SPM_SMALL_COMMIT && spm_snapshot_alone(c->store, c->slot)) return SQLITE_OK;
   return spm_versions_reserve(c->store, c->txn.changed);
 }
 
 int spm_commit_stage(spm_conn *c, const char *super) {
   if (!c->modified || c->stage == SPM_PREPARED) return SQLITE_OK;
   unstage(c);
-  int rc = grow_data(c);
+  int rc = spm_data_grow(c->store, c->size);
   if (rc == SQLITE_OK) rc = stage_log(c);
   c->stage = SPM_STAGED;
   if (rc == SQLITE_OK) rc = reserve_images(c);
@@ -363,12 +379,20 @@ static void forget(spm_conn *c) {
 /* Commits between two looks for dead readers, while images wait for one. */
 #define REAP_INTERVAL 256u
 
+/* The database shrank: its space goes back once REDO begins behind it. */
+static int give_back(spm_conn *c, bool alone) {
+  spm_store *s = c->store;
+  int rc = spm_checkpoint_all(s);
+  return rc == SQLITE_OK ? spm_data_release(s, c->size, alone) : rc;
+}
+
 /* Housekeeping of the writer.  The commit stands whatever happens here: a failure
 ** has poisoned the store, or will come again at the next commit. */
 static void tidy(spm_conn *c) {
   spm_store *s = c->store;
   spm_shm *shm = s->shm;
   uint64_t oldest, newest;
+  bool alone = spm_snapshot_alone(s, c->slot);
   if (atomic_load(&shm->images_live) > 0) {
     if (c->snapshot % REAP_INTERVAL == 0) spm_snapshot_reap(s);
     spm_snapshot_scan(s, c->slot, &oldest, &newest);
@@ -378,8 +402,9 @@ static void tidy(spm_conn *c) {
     spm_snapshot_scan(s, c->slot, &oldest, &newest);
     if (newest == 0) shm->covered_size = c->size;
   }
-  if (spm_checkpoint_step(s) != SQLITE_OK)
-    spm_notice("%s: a checkpoint step failed: %s", s->path, spm_last_error());
+  int rc = shm->covered_size == c->size && spm_data_slack(s, c->size) ? give_back(c, alone) : spm_checkpoint_step(s, alone);
+  if (rc != SQLITE_OK)
+    spm_notice("%s: housekeeping after a commit failed: %s", s->path, spm_last_error());
 }
 
 int spm_commit_finish(spm_conn *c) {

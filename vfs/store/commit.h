@@ -26,4 +26,7 @@
 /* Read what the transaction sees; [offset, offset + n) below its size. */
 int spm_write_read(spm_conn *, uint64_t offset, uint32_t n, void *to) SPM_MUST_CHECK;
 
+/* Has the transaction written to these bytes' blocks, or cut them off? */
+bool spm_write_touches(const spm_conn *, uint64_t offset, uint32_t n);
+
 #endif

@@ -33,7 +33,6 @@ typedef struct spm_store {
   atomic_bool orphaned;  /* this process is a fork's child: nothing here is its own */
   pthread_mutex_t slots_mutex;
   bool owned[SPM_SLOT_COUNT]; /* slots of this process; under slots_mutex */
-  uint64_t prefaulted;        /* bytes of data whose page faults were taken; W */
 } spm_store;
 
 /* A block in the write set. */
@@ -76,7 +75,8 @@ typedef struct spm_conn {
   uint32_t slot;
   uint64_t snapshot;      /* LSN, 0: none */
   uint64_t snapshot_size; /* bytes of X in it */
-  bool pinned;            /* immutable: one snapshot for good */
+  bool wants_pointers;    /* would rather read in place than copy */
+  bool pointing;          /* and may, in this snapshot */
   bool writing;           /* owns the writer word */
   bool modified;          /* wrote something in this transaction */
   bool marked;            /* the published word says SMALL or COVERED on its behalf */

@@ -5,6 +5,7 @@
 
 #include "apply.h"
 #include "checkpoint.h"
+#include "growth.h"
 #include "store.h"
 
 #include <stdlib.h>
@@ -112,7 +113,7 @@ static bool is_aborted(const spm_log_summary *sum, uint64_t txid) {
 
 /* Size is set once, at the end; what a later truncate cut is skipped (S9). */
 static int redo(spm_store *s, spm_log_pos from, const spm_log_summary *sum) {
-  int rc = spm_region_grow(&s->data, SPM_ALIGN(sum->size, SPM_BLOCK_SIZE), SPM_BLOCK_SIZE);
+  int rc = spm_data_grow(s, sum->size);
   if (rc != SQLITE_OK) return rc;
   spm_log_reader r;
   rc = spm_log_reader_open(&r, &s->log, s->shm->salt, from, true);

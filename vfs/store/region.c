@@ -148,6 +148,9 @@ int spm_region_refresh(spm_region *r) {
   return SQLITE_OK;
 }
 
+/* A drain makes bytes durable, not the file's new end; FILE's fdatasync does both. */
+static int settle_metadata(spm_region *r) { return r->media->persistent ? file_sync(r) : SQLITE_OK; }
+
 /* posix_fallocate, not ftruncate: a hole that meets a full disk later would be
 ** a SIGBUS in the middle of a commit instead of SQLITE_FULL before it. */
 int spm_region_grow(spm_region *r, uint64_t size, uint64_t step) {
@@ -170,7 +173,7 @@ int spm_region_grow(spm_region *r, uint64_t size, uint64_t step) {
                      strerror(error));
   }
   atomic_store(&r->allocated, target);
-  return SQLITE_OK;
+  return settle_metadata(r);
 }
 
 int spm_region_truncate(spm_region *r, uint64_t size) {
@@ -190,7 +193,10 @@ int spm_region_punch(spm_region *r, uint64_t offset, uint64_t length) {
 
 int spm_region_fill(spm_region *r, uint64_t offset, uint64_t length) {
   int error = posix_fallocate(r->fd, (off_t)offset, (off_t)length);
-  if (error == 0) return SQLITE_OK;
+  if (error == 0) {
+    if (offset + length > atomic_load(&r->allocated)) atomic_store(&r->allocated, offset + length);
+    return settle_metadata(r);
+  }
   errno = error;
   return spm_error(allocation_error(error), "allocating %llu bytes at %llu of %s: %s", (unsigned long long)length,
                    (unsigned long long)offset, r->path, strerror(error));

@@ -68,7 +68,8 @@ int spm_region_grow(spm_region *, uint64_t size, uint64_t step) SPM_MUST_CHECK;
 int spm_region_refresh(spm_region *) SPM_MUST_CHECK;
 /* Cut the file; only while no other process has it mapped (S22). */
 int spm_region_truncate(spm_region *, uint64_t size) SPM_MUST_CHECK;
-/* Give the pages of a range back, and take them again; they read as zero. */
+/* Give the pages of a range back, and take them again, behind the end too; what was
+** given back reads as zero. */
 int spm_region_punch(spm_region *, uint64_t offset, uint64_t length) SPM_MUST_CHECK;
 int spm_region_fill(spm_region *, uint64_t offset, uint64_t length) SPM_MUST_CHECK;
 /* Take the page faults of a range now and not in a commit; a hint. */

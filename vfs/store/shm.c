@@ -63,6 +63,7 @@ int spm_shm_create(spm_store *s, const spm_superblock *block) {
   shm->salt = block->salt;
   shm->superblock_sequence = block->sequence;
   shm->superblock_size = shm->checkpoint_size = shm->covered_size = block->logical_size;
+  shm->held_size = block->logical_size; /* holes may lie beyond: spm_data_grow() looks */
   shm->checkpoint = block->checkpoint;
   shm->segments_made =
       (uint32_t)((atomic_load(&s->log.allocated) - SPM_LOG_HEADER_SIZE) / SPM_SEGMENT_SIZE);
@@ -108,6 +109,7 @@ int spm_slot_claim(spm_store *s, uint32_t *slot) {
     s->owned[i] = true;
     atomic_fetch_add(&shm->slots[i].generation, 1);
     atomic_store(&shm->slots[i].snapshot, SPM_SNAPSHOT_FREE);
+    atomic_store(&shm->slots[i].pointing, 0);
     atomic_store(&shm->slots[i].taken, 1);
     shm->slots[i].pid = (uint64_t)getpid();
     if (atomic_load(&shm->slot_high_water) <= i) atomic_store(&shm->slot_high_water, i + 1);
@@ -123,6 +125,7 @@ void spm_slot_release(spm_store *s, uint32_t slot) {
   spm_shm *shm = s->shm;
   pthread_mutex_lock(&s->slots_mutex);
   atomic_store(&shm->slots[slot].snapshot, SPM_SNAPSHOT_FREE);
+  atomic_store(&shm->slots[slot].pointing, 0);
   atomic_store(&shm->slots[slot].taken, 0);
   s->owned[slot] = false;
   spm_slot_unlock(&s->locks, slot);

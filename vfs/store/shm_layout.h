@@ -58,6 +58,7 @@ typedef struct spm_slot {
   _Atomic uint32_t taken;      /* 1: claimed; valid only while the byte is held */
   _Atomic uint32_t generation; /* changes with each claim                       */
   uint64_t pid;                /* for people; means nothing to the protocol     */
+  _Atomic uint32_t pointing;   /* 1: its snapshot holds pointers into X (S14)   */
 } spm_slot;
 
 typedef struct spm_image_meta {
@@ -95,6 +96,7 @@ typedef struct spm_shm {
   spm_log_pos checkpoint; /* where the next checkpoint step begins         */
   uint64_t checkpoint_size;
   uint64_t superblock_size; /* X is never cut below it: REDO begins there   */
+  uint64_t held_size;     /* bytes of X that have space behind them        */
   uint64_t saved_lsn;     /* the images this commit needs are all there    */
   uint64_t covered_size;  /* blocks below may be in some reader's snapshot */
   uint32_t segments_used;

@@ -30,15 +30,46 @@ static int await_word(spm_conn *c, uint64_t *word) {
   }
 }
 
+bool spm_snapshot_alone(spm_store *s, uint32_t self) {
+  spm_shm *shm = s->shm;
+  uint32_t end = atomic_load(&shm->slot_high_water);
+  for (uint32_t i = 0; i < end; i++)
+    if (i != self && atomic_load(&shm->slots[i].taken)) return false;
+  return true;
+}
+
+static void begin_pointing(spm_conn *c) {
+  _Atomic uint32_t *pointing = &c->store->shm->slots[c->slot].pointing;
+  atomic_store(pointing, 1);
+  c->pointing = spm_snapshot_alone(c->store, c->slot);
+  if (!c->pointing) atomic_store(pointing, 0);
+}
+
+static void end_pointing(spm_conn *c) {
+  if (!c->pointing) return;
+  c->pointing = false;
+  atomic_store_explicit(&c->store->shm->slots[c->slot].pointing, 0, memory_order_release);
+}
+
+bool spm_snapshot_points(spm_store *s, uint32_t self) {
+  spm_shm *shm = s->shm;
+  uint32_t end = atomic_load(&shm->slot_high_water);
+  for (uint32_t i = 0; i < end; i++)
+    if (i != self && atomic_load(&shm->slots[i].pointing)) return true;
+  return false;
+}
+
 int spm_snapshot_begin(spm_conn *c) {
   spm_shm *shm = c->store->shm;
   _Atomic uint64_t *slot = &shm->slots[c->slot].snapshot;
+  if (c->wants_pointers) begin_pointing(c);
   for (;;) {
     uint64_t word;
     atomic_store(slot, SPM_SNAPSHOT_ANY); /* sequentially consistent: the fence */
     int rc = await_word(c, &word);
     if (rc != SQLITE_OK) {
       atomic_store(slot, SPM_SNAPSHOT_FREE);
+      end_pointing(c);
       return rc;
     }
     uint64_t lsn = SPM_PUBLISHED_LSN(word);
@@ -56,6 +87,7 @@ int spm_snapshot_begin(spm_conn *c) {
 void spm_snapshot_end(spm_conn *c) {
   if (c->snapshot == 0) return;
   c->snapshot = 0;
+  end_pointing(c);
   atomic_store_explicit(&c->store->shm->slots[c->slot].snapshot, SPM_SNAPSHOT_FREE,
                         memory_order_release);
 }
@@ -126,6 +158,7 @@ void spm_snapshot_reap(spm_store *s) {
     if (s->owned[i] || atomic_load(&shm->slots[i].snapshot) == SPM_SNAPSHOT_FREE) continue;
     if (spm_slot_lock(&s->locks, i) != SQLITE_OK) continue;
     atomic_store(&shm->slots[i].snapshot, SPM_SNAPSHOT_FREE);
+    atomic_store(&shm->slots[i].pointing, 0);
     atomic_store(&shm->slots[i].taken, 0);
     spm_slot_unlock(&s->locks, i);
   }

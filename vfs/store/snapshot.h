@@ -12,6 +12,11 @@
 **                  finds ANY in the slot and saves images as for n;
 **   word SMALL     the writer may not have seen it: wait for that commit;
 **   word COVERED   every image of that commit is saved: n is safe.
+**
+** A snapshot that reads in place (S14) is registered in the same way against those
+** who attach: it says `pointing`, then looks for other attachments; who attaches says
+** `taken`, and looks for pointing ones before it writes.  So while pointers are out
+** nobody but their owner changes X.
 */
 #ifndef SPM_SNAPSHOT_H
 #define SPM_SNAPSHOT_H
@@ -29,6 +34,11 @@ int spm_snapshot_read(spm_conn *, uint64_t offset, uint32_t n, void *to) SPM_MUS
 ** if nobody has a snapshot.  ANY may become any LSN up to the committed one: it
 ** counts as that for *newest, and as 0 for *oldest. */
 void spm_snapshot_scan(spm_store *, uint32_t self, uint64_t *oldest, uint64_t *newest);
+/* Is `self` the only attachment, as far as anybody said?  (The dead count until they
+** are reaped.) */
+bool spm_snapshot_alone(spm_store *, uint32_t self);
+/* Does a snapshot other than `self`'s hold pointers into X? */
+bool spm_snapshot_points(spm_store *, uint32_t self);
 /* Free the slots of processes that are gone.  System calls. */
 void spm_snapshot_reap(spm_store *);
 

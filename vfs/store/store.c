@@ -409,6 +409,14 @@ int spm_conn_read(spm_conn *c, uint64_t offset, uint32_t n, void *to) {
                                    : spm_snapshot_read(c, offset, n, to);
 }
 
+void spm_conn_want_pointers(spm_conn *c, bool wanted) { c->wants_pointers = wanted; }
+
+const void *spm_conn_pointer(spm_conn *c, uint64_t offset, uint32_t n) {
+  if (!c->pointing || n == 0 || offset + n > c->snapshot_size) return NULL;
+  if (c->writing && c->modified && spm_write_touches(c, offset, n)) return NULL;
+  return c->store->data.base + offset;
+}
+
 int spm_conn_read_committed(spm_conn *c, uint64_t offset, uint32_t n, void *to) {
   return spm_snapshot_read(c, offset, n, to);
 }

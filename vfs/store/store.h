@@ -78,6 +78,13 @@ int spm_snapshot_begin(spm_conn *) SPM_MUST_CHECK;
 void spm_snapshot_end(spm_conn *);
 /* Read n bytes at offset, below spm_conn_size(): the transaction's own writes first. */
 int spm_conn_read(spm_conn *, uint64_t offset, uint32_t n, void *to) SPM_MUST_CHECK;
+/* From the next snapshot on, read in place where that is possible (S14): only while
+** this is the one attachment, for a writer that comes later has to wait for the end of
+** a snapshot that holds pointers. */
+void spm_conn_want_pointers(spm_conn *, bool);
+/* n bytes of X at `offset` as this snapshot sees them, unchanged until it ends; NULL:
+** read a copy. */
+const void *spm_conn_pointer(spm_conn *, uint64_t offset, uint32_t n);
 /* Read what is committed, whatever this transaction wrote; the writer only. */
 int spm_conn_read_committed(spm_conn *, uint64_t offset, uint32_t n, void *to) SPM_MUST_CHECK;
 

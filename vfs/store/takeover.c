@@ -13,6 +13,7 @@
 
 #include "apply.h"
 #include "checkpoint.h"
+#include "growth.h"
 #include "recovery.h"
 #include "snapshot.h"
 #include "store.h"
@@ -68,7 +69,7 @@ static int finish_commit(spm_store *s, const spm_log_summary *sum) {
     spm_publish(s, sum->accepted, atomic_load(&state->logical_size), sum->next_txid);
     return SQLITE_OK;
   }
-  int rc = spm_region_grow(&s->data, SPM_ALIGN(sum->size, SPM_BLOCK_SIZE), SPM_BLOCK_SIZE);
+  int rc = spm_data_grow(s, sum->size);
   spm_mark(s, SPM_PHASE_SMALL);
   spm_snapshot_scan(s, UINT32_MAX, &oldest, &newest);
   if (rc == SQLITE_OK && newest != 0 && shm->saved_lsn != until)

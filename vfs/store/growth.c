@@ -1,0 +1,45 @@
+/*
+** growth.c - see growth.h.
+*/
+#include "growth.h"
+
+/* X grows by an eighth of itself, within these bounds. */
+#define STEP_MIN (UINT64_C(1) << 16)
+#define STEP_MAX (UINT64_C(1) << 26)
+
+static uint64_t step_for(uint64_t size) {
+  uint64_t step = STEP_MIN;
+  while (step < STEP_MAX && step < size / 8) step *= 2;
+  return step;
+}
+
+int spm_data_grow(spm_store *s, uint64_t size) {
+  spm_shm *shm = s->shm;
+  uint64_t wanted = SPM_ALIGN(size, SPM_BLOCK_SIZE), held = shm->held_size;
+  if (wanted <= held) return SQLITE_OK;
+  uint64_t target = SPM_ALIGN(wanted, step_for(wanted));
+  if (target > s->data.reserved) target = wanted;
+  if (target > s->data.reserved)
+    return spm_error(SQLITE_FULL, "%s: %llu bytes pass the %llu that can be mapped here", s->path,
+                     (unsigned long long)target, (unsigned long long)s->data.reserved);
+  int rc = spm_region_fill(&s->data, held, target - held);
+  if (rc == SQLITE_FULL && target > wanted) {
+    target = wanted;
+    rc = spm_region_fill(&s->data, held, target - held);
+  }
+  if (rc == SQLITE_OK) shm->held_size = target;
+  return rc;
+}
+
+/* Twice a step, or growing and shrinking would chase each other. */
+bool spm_data_slack(const spm_store *s, uint64_t size) {
+  uint64_t end = SPM_ALIGN(size, SPM_BLOCK_SIZE);
+  return s->shm->held_size > end + 2 * step_for(end);
+}
+
+int spm_data_release(spm_store *s, uint64_t size, bool alone) {
+  uint64_t end = SPM_ALIGN(size > 0 ? size : 1, SPM_BLOCK_SIZE); /* the stamp needs a place */
+  uint64_t held = s->shm->held_size;
+  s->shm->held_size = end; /* first: who takes over must not count on it */
+  return alone ? spm_region_truncate(&s->data, end) : spm_region_punch(&s->data, end, held - end);
+}
