@@ -78,8 +78,8 @@ static int pragma(spm_dbfile *f, char **arguments) {
   if (sqlite3_stricmp(name, "locking_mode") == 0) return pragma_locking_mode(f, arguments[PRAGMA_VALUE]);
   if (sqlite3_stricmp(name, "pmem_error") == 0)
     return answer(arguments, sqlite3_mprintf("%s", f->refusal ? f->refusal : spm_last_error()));
-  if (sqlite3_stricmp(name, "pmem_medium") == 0 && f->conn != NULL)
-    return answer(arguments, sqlite3_mprintf("%s", spm_store_medium(f->conn)));
+  if (sqlite3_stricmp(name, "pmem_medium") == 0)
+    return answer(arguments, sqlite3_mprintf("%s", f->conn ? spm_store_medium(f->conn) : "not known before the first read"));
   return pragma_option(f, arguments);
 }
 

@@ -20,6 +20,7 @@
 #include "stamp.h"
 #include "super.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,7 +29,7 @@
 #define FORMAT_AT 18
 #define FORMAT_WAL 2
 
-static spm_dbfile *of(sqlite3_file *file) { return (spm_dbfile *)(void *)file; }
+static spm_dbfile *of(sqlite3_file *file) { return ((spm_file *)(void *)file)->db; }
 
 spm_dbfile *spm_dbfile_of(sqlite3_file *file) {
   bool ours = file != NULL && (file->pMethods == &spm_dbfile_methods || file->pMethods == &spm_pass_methods ||
@@ -62,35 +63,45 @@ static int check_options(spm_dbfile *f) {
   return spm_options_parse(&f->options, f->path);
 }
 
-int spm_dbfile_open(sqlite3_vfs *parent, const char *path, spm_dbfile *f, int flags, int *out_flags) {
-  memset(f, 0, sizeof *f);
+static spm_dbfile *dbfile_new(sqlite3_vfs *parent, const char *path, spm_file *handle) {
+  spm_dbfile *f = calloc(1, sizeof *f + (size_t)parent->szOsFile);
+  if (f == NULL) return NULL;
   f->parent_vfs = f->journal.parent_vfs = parent;
   f->parent = (sqlite3_file *)(void *)(f + 1);
-  f->parent->pMethods = NULL;
   f->path = path;
-  f->base.pMethods = &spm_dbfile_methods;
   f->powersafe = sqlite3_uri_boolean(path, "psow", 1) != 0;
+  f->immutable = sqlite3_uri_boolean(path, "immutable", 0) != 0;
   memcpy(f->journal_mode, "delete", sizeof "delete");
-  if (check_options(f) != SQLITE_OK) {
-    spm_refuse(f);
-    if (out_flags != NULL) *out_flags = flags;
-    return SQLITE_OK;
-  }
+  f->handle = handle;
+  handle->db = f;
+  handle->base.pMethods = &spm_dbfile_methods;
+  return f;
+}
+
+static int open_parent(spm_dbfile *f, int flags, int *out_flags) {
   int got = flags;
-  int rc = parent->xOpen(parent, path, f->parent, flags, &got);
-  if (rc != SQLITE_OK) {
-    if (f->parent->pMethods != NULL) (void)f->parent->pMethods->xClose(f->parent);
-    f->base.pMethods = NULL;
-    return rc;
-  }
+  int rc = f->parent_vfs->xOpen(f->parent_vfs, f->path, f->parent, flags, &got);
+  if (rc != SQLITE_OK) return spm_error(rc, "opening %s: %s", f->path, strerror(errno));
   f->readonly = (got & SQLITE_OPEN_READONLY) != 0;
   if (out_flags != NULL) *out_flags = got;
   spm_files_add(f);
-  f->immutable = sqlite3_uri_boolean(path, "immutable", 0) != 0;
-  if (f->immutable) rc = open_immutable(f);
+  f->listed = true;
+  return SQLITE_OK;
+}
+
+int spm_dbfile_open(sqlite3_vfs *parent, const char *path, spm_file *handle, int flags, int *out_flags) {
+  spm_dbfile *f = dbfile_new(parent, path, handle);
+  if (f == NULL) return SQLITE_NOMEM;
+  if (out_flags != NULL) *out_flags = flags;
+  if (check_options(f) != SQLITE_OK) {
+    spm_refuse(f);
+    return SQLITE_OK;
+  }
+  int rc = open_parent(f, flags, out_flags);
+  if (rc == SQLITE_OK && f->immutable) rc = open_immutable(f);
   if (rc == SQLITE_OK) return rc;
-  (void)spm_dbfile_close(&f->base);
-  f->base.pMethods = NULL;
+  (void)spm_dbfile_close(&handle->base);
+  handle->base.pMethods = NULL;
   return rc == SQLITE_BUSY ? SQLITE_CANTOPEN : rc;
 }
 
@@ -98,13 +109,12 @@ int spm_dbfile_close(sqlite3_file *file) {
   spm_dbfile *f = of(file);
   int rc = SQLITE_OK;
   spm_detach(f);
-  if (f->parent->pMethods != NULL) {
-    spm_files_remove(f);
-    rc = f->parent->pMethods->xClose(f->parent);
-  }
+  if (f->listed) spm_files_remove(f);
+  if (f->parent->pMethods != NULL) rc = f->parent->pMethods->xClose(f->parent);
   spm_journal_free(&f->journal);
   sqlite3_free(f->refusal);
   sqlite3_free(f->super);
+  free(f);
   return rc;
 }
 
@@ -204,6 +214,7 @@ static int db_lock(sqlite3_file *file, int level) {
     rc = spm_write_begin(f->conn);
   } else if (level == SQLITE_LOCK_EXCLUSIVE) {
     rc = plain_busy(spm_write_begin(f->conn));
+    if (rc == SQLITE_OK && f->exclusive) spm_write_exclude(f->conn);
   }
   if (rc == SQLITE_OK) f->lock = level;
   return rc;

@@ -1,7 +1,7 @@
 /*
 ** dbfile.h - an open database file, as SQLite's pager sees it.
 **
-** A file is in one of four states, and `base.pMethods` says in which:
+** A file is in one of four states, and the handle's `pMethods` say in which:
 **
 **     new        opened, never locked: only the header can be read (dbfile.c)
 **     attached   a connection of the store: snapshots, write set, commits (dbfile.c)
@@ -28,8 +28,14 @@ typedef struct spm_name {
   struct spm_dbfile *file;
 } spm_name;
 
-typedef struct spm_dbfile {
+/* SQLite's own object for an open file: small, for SQLite counts its bytes. */
+typedef struct spm_file {
   sqlite3_file base;
+  struct spm_dbfile *db;
+} spm_file;
+
+typedef struct spm_dbfile {
+  spm_file *handle;
   sqlite3_vfs *parent_vfs;
   sqlite3_file *parent; /* behind this structure */
   const char *path;     /* SQLite's: the URI parameters stand behind it */
@@ -39,6 +45,7 @@ typedef struct spm_dbfile {
   spm_options options;
   spm_conn *conn;       /* NULL: not attached */
   int lock;             /* SQLITE_LOCK_* */
+  bool listed;          /* in the registry */
   bool readonly;        /* by mode=ro or by the file's permissions */
   bool immutable;       /* one snapshot for as long as the file is open */
   bool powersafe;
@@ -53,9 +60,8 @@ typedef struct spm_dbfile {
   spm_journal_buffer journal;
 } spm_dbfile;
 
-/* Open `path` with the pager's flags into `file`, which has room for the parent's
-** file behind it. */
-int spm_dbfile_open(sqlite3_vfs *parent, const char *path, spm_dbfile *file, int flags, int *out_flags);
+/* Open `path` with the pager's flags. */
+int spm_dbfile_open(sqlite3_vfs *parent, const char *path, spm_file *handle, int flags, int *out_flags);
 /* NULL if `file` is none of ours. */
 spm_dbfile *spm_dbfile_of(sqlite3_file *file);
 /* Are journal and WAL of this file ours to answer for? */

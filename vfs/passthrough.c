@@ -7,17 +7,17 @@
 
 void spm_pass(spm_dbfile *f, const char *why) {
   if (why != NULL) spm_notice("%s is served read-only: %s", f->path, why);
-  f->base.pMethods = &spm_pass_methods;
+  f->handle->base.pMethods = &spm_pass_methods;
 }
 
-bool spm_passing(const spm_dbfile *f) { return f->base.pMethods == &spm_pass_methods; }
+bool spm_passing(const spm_dbfile *f) { return f->handle->base.pMethods == &spm_pass_methods; }
 
 void spm_refuse(spm_dbfile *f) {
   f->refusal = sqlite3_mprintf("%s", spm_last_error());
-  f->base.pMethods = &spm_refused_methods;
+  f->handle->base.pMethods = &spm_refused_methods;
 }
 
-static spm_dbfile *of(sqlite3_file *file) { return (spm_dbfile *)(void *)file; }
+static spm_dbfile *of(sqlite3_file *file) { return ((spm_file *)(void *)file)->db; }
 
 #define FORWARD(file, method, ...) of(file)->parent->pMethods->method(of(file)->parent, __VA_ARGS__)
 

@@ -105,13 +105,21 @@ int spm_stamp_on(spm_region *data, const uint8_t life[SPM_LIFE_SIZE], uint64_t *
   return rc == SQLITE_OK ? write_durably(data, FORMAT_AT, format, sizeof format) : rc;
 }
 
+/* The counter moves on as well: a stock connection that looked at the stamped page in
+** the meantime must not take its cached copy for the present one. */
 int spm_stamp_off(spm_region *data, uint64_t logical_size) {
-  static const uint8_t format[2] = {1, 1}, nothing[LIFE_SIZE];
+  static const uint8_t format[2] = {1, 1};
+  uint8_t counter[4], end[LIFE_SIZE + sizeof counter] = {0};
   if (logical_size == 0) {
     int rc = spm_region_truncate(data, 0);
     return rc == SQLITE_OK ? spm_region_fsync(data) : rc;
   }
-  int rc = write_durably(data, LIFE_AT, nothing, sizeof nothing);
+  int rc = spm_region_read(data, COUNTER_AT, counter, sizeof counter);
+  if (rc != SQLITE_OK) return rc;
+  spm_put4(counter, spm_get4(counter) + 1);
+  memcpy(end + LIFE_SIZE, counter, sizeof counter);
+  rc = write_durably(data, LIFE_AT, end, sizeof end);
+  if (rc == SQLITE_OK) rc = write_durably(data, COUNTER_AT, counter, sizeof counter);
   if (rc == SQLITE_OK) rc = write_durably(data, FORMAT_AT, format, sizeof format);
   return rc == SQLITE_OK ? spm_region_fsync(data) : rc;
 }

@@ -12,7 +12,7 @@
 **     92      4     counter's twin           the same as 24
 **
 ** A file of no length gets a placeholder: a stamped page whose page size field is
-** zero.  Taking the stamp off clears 72 to 91 first and 18, 19 last, each with a
+** zero.  Taking the stamp off moves the counter on, clears 72 to 91 and 18, 19 last, each with a
 ** sync of its own; in between (stamped, no life) the file needs nothing but that.
 */
 #ifndef SPM_STAMP_H

@@ -24,7 +24,7 @@ static int vfs_open(sqlite3_vfs *v, const char *name, sqlite3_file *file, int fl
   sqlite3_vfs *parent = parent_of(v);
   file->pMethods = NULL;
   if (flags & SQLITE_OPEN_MAIN_DB)
-    return spm_dbfile_open(parent, name, (spm_dbfile *)(void *)file, flags, out_flags);
+    return spm_dbfile_open(parent, name, (spm_file *)(void *)file, flags, out_flags);
   spm_dbfile *f = attached_by_name(name);
   if (f == NULL || (flags & SQLITE_OPEN_SUPER_JOURNAL)) return parent->xOpen(parent, name, file, flags, out_flags);
   if (flags & SQLITE_OPEN_WAL)
@@ -76,10 +76,10 @@ static int vfs_last_error(sqlite3_vfs *v, int n, char *text) {
   return spm_last_errno();
 }
 
-/* What a SQLite file object of any kind needs here. */
+/* A SQLite file object here is a database's, a journal's, or the parent's own. */
 static int object_size(const sqlite3_vfs *parent) {
-  size_t size = sizeof(spm_dbfile) + (size_t)parent->szOsFile;
-  return (int)(size > sizeof(spm_journal_file) ? size : sizeof(spm_journal_file));
+  size_t size = sizeof(spm_file) > sizeof(spm_journal_file) ? sizeof(spm_file) : sizeof(spm_journal_file);
+  return (int)size > parent->szOsFile ? (int)size : parent->szOsFile;
 }
 
 static const spm_host host = {

@@ -160,7 +160,10 @@ int spm_checkpoint_step(spm_store *s, bool alone) {
   spm_shm *shm = s->shm;
   uint32_t keep = keep_segments(s);
   if (shm->segments_used > keep) {
+    /* A transaction larger than the limit: begin again in front, so that all of what
+    ** it took can go. */
     int rc = spm_checkpoint_all(s);
+    if (rc == SQLITE_OK) rc = spm_checkpoint_restart(s, false);
     return rc == SQLITE_OK ? spm_checkpoint_trim(s, alone) : rc;
   }
   if (!s->data.media->persistent)

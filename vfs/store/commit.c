@@ -83,10 +83,15 @@ int spm_write_begin(spm_conn *c) {
   return rc;
 }
 
+void spm_write_exclude(spm_conn *c) {
+  atomic_store(&c->store->shm->excluding, spm_owner_word(c->store->shm, c->slot));
+}
+
 int spm_write_end(spm_conn *c) {
   if (!c->writing) return SQLITE_OK;
   int rc = spm_commit_rollback(c);
   c->writing = false;
+  atomic_store_explicit(&c->store->shm->excluding, 0, memory_order_relaxed);
   spm_writer_release(c->store->shm, c->slot);
   return rc;
 }

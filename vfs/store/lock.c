@@ -87,7 +87,7 @@ bool spm_any_slot_alive(const spm_locks *locks) {
   return ofd_held(locks->probe, SLOT_BYTE(0), SPM_SLOT_COUNT);
 }
 
-static uint32_t owner_word(spm_shm *shm, uint32_t slot) {
+uint32_t spm_owner_word(spm_shm *shm, uint32_t slot) {
   uint32_t generation = atomic_load(&shm->slots[slot].generation) & OWNER_GENERATION_MASK;
   return (slot + 1) | (generation << OWNER_SLOT_BITS);
 }
@@ -96,32 +96,32 @@ static uint32_t owner_word(spm_shm *shm, uint32_t slot) {
 bool spm_writer_alive(const spm_locks *locks, spm_shm *shm, uint32_t owner) {
   if ((owner & OWNER_SLOT_MASK) == 0) return true; /* nobody's: nothing to inherit */
   uint32_t slot = (owner & OWNER_SLOT_MASK) - 1;
-  if (slot >= SPM_SLOT_COUNT || (owner & ~SLEEPERS) != owner_word(shm, slot)) return false;
+  if (slot >= SPM_SLOT_COUNT || (owner & ~SLEEPERS) != spm_owner_word(shm, slot)) return false;
   return spm_slot_alive(locks, slot);
 }
 
 bool spm_writer_held(const spm_shm *shm) { return (atomic_load(&shm->writer) & OWNER_SLOT_MASK) != 0; }
 
 bool spm_writer_is(spm_shm *shm, uint32_t slot) {
-  return (atomic_load(&shm->writer) & ~SLEEPERS) == owner_word(shm, slot);
+  return (atomic_load(&shm->writer) & ~SLEEPERS) == spm_owner_word(shm, slot);
 }
 
 bool spm_writer_try(spm_shm *shm, uint32_t slot, bool woken, uint32_t *owner) {
   uint32_t word = 0;
-  if (atomic_compare_exchange_strong(&shm->writer, &word, owner_word(shm, slot))) return true;
+  if (atomic_compare_exchange_strong(&shm->writer, &word, spm_owner_word(shm, slot))) return true;
   if (word == HANDOFF) {
     /* Step back about as long as a wake-up takes, then stop being polite: the
     ** sleeper may have given up or died, and nobody else clears the bit. */
     for (int i = 0; !woken && i < 2000 && atomic_load(&shm->writer) == HANDOFF; i++) spm_cpu_relax();
     word = HANDOFF;
-    if (atomic_compare_exchange_strong(&shm->writer, &word, owner_word(shm, slot))) return true;
+    if (atomic_compare_exchange_strong(&shm->writer, &word, spm_owner_word(shm, slot))) return true;
   }
   *owner = word;
   return false;
 }
 
 bool spm_writer_inherit(spm_shm *shm, uint32_t owner, uint32_t slot) {
-  return atomic_compare_exchange_strong(&shm->writer, &owner, owner_word(shm, slot));
+  return atomic_compare_exchange_strong(&shm->writer, &owner, spm_owner_word(shm, slot));
 }
 
 void spm_writer_wait(spm_shm *shm, uint32_t owner) {
@@ -133,9 +133,9 @@ void spm_writer_wait(spm_shm *shm, uint32_t owner) {
 }
 
 void spm_writer_release(spm_shm *shm, uint32_t slot) {
-  uint32_t owner = owner_word(shm, slot);
+  uint32_t owner = spm_owner_word(shm, slot);
   if (atomic_compare_exchange_strong(&shm->writer, &owner, 0)) return;
-  if (owner != (owner_word(shm, slot) | SLEEPERS)) return; /* not ours */
+  if (owner != (spm_owner_word(shm, slot) | SLEEPERS)) return; /* not ours */
   atomic_store(&shm->writer, HANDOFF);
   (void)syscall(SYS_futex, &shm->writer, FUTEX_WAKE, 1, NULL, NULL, 0);
 }

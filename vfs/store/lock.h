@@ -45,6 +45,8 @@ void spm_writer_wait(spm_shm *, uint32_t owner);
 void spm_writer_release(spm_shm *, uint32_t slot);
 /* Is the attachment that an owner word names still there?  A system call. */
 bool spm_writer_alive(const spm_locks *, spm_shm *, uint32_t owner);
+/* The word that names `slot` as an owner. */
+uint32_t spm_owner_word(spm_shm *, uint32_t slot);
 bool spm_writer_held(const spm_shm *);
 bool spm_writer_is(spm_shm *, uint32_t slot);
 

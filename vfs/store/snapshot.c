@@ -59,6 +59,14 @@ bool spm_snapshot_points(spm_store *s, uint32_t self) {
   return false;
 }
 
+/* A writer in exclusive mode shuts the others out, unless it is dead. */
+static int check_exclusion(spm_conn *c) {
+  spm_shm *shm = c->store->shm;
+  if (atomic_load_explicit(&shm->excluding, memory_order_relaxed) == 0 || spm_writer_is(shm, c->slot))
+    return SQLITE_OK;
+  return spm_takeover_if_dead(c);
+}
+
 int spm_snapshot_begin(spm_conn *c) {
   spm_shm *shm = c->store->shm;
   _Atomic uint64_t *slot = &shm->slots[c->slot].snapshot;
@@ -66,7 +74,8 @@ int spm_snapshot_begin(spm_conn *c) {
   for (;;) {
     uint64_t word;
     atomic_store(slot, SPM_SNAPSHOT_ANY); /* sequentially consistent: the fence */
-    int rc = await_word(c, &word);
+    int rc = check_exclusion(c);
+    if (rc == SQLITE_OK) rc = await_word(c, &word);
     if (rc != SQLITE_OK) {
       atomic_store(slot, SPM_SNAPSHOT_FREE);
       end_pointing(c);

@@ -92,6 +92,8 @@ int spm_conn_read_committed(spm_conn *, uint64_t offset, uint32_t n, void *to) S
 /* Become the writer.  SQLITE_BUSY: somebody else is; SQLITE_BUSY_SNAPSHOT: the
 ** connection's snapshot has been overtaken. */
 int spm_write_begin(spm_conn *) SPM_MUST_CHECK;
+/* Until write_end, others cannot take a snapshot either: SQLITE_BUSY. */
+void spm_write_exclude(spm_conn *);
 /* Stop being the writer; what was not committed is dropped. */
 int spm_write_end(spm_conn *);
 /* Write, cut or extend, in the transaction. */

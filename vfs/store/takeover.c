@@ -100,6 +100,7 @@ static int takeover(spm_store *s) {
     rc = finish_commit(s, &sum);
   else if (rc == SQLITE_OK)
     spm_unmark(s);
+  if (rc == SQLITE_OK) atomic_store(&shm->excluding, 0);
   if (rc == SQLITE_OK) rc = rebuild_segments(s, spm_committed_lsn(shm));
   if (rc == SQLITE_OK && !spm_poisoned(s)) rc = spm_checkpoint_all(s);
   if (rc == SQLITE_OK && !spm_poisoned(s)) rc = spm_checkpoint_restart(s, false);

@@ -1,0 +1,113 @@
+# One table of options: README.md tells what vfs/options.h has, and every option is
+# answered, and refused by name, from the stock shell.
+. tests/scripts/lib.inc
+folder=$DISK/options
+mkdir "$folder"
+
+# The table itself, a line an option: name|kind|default|allowed|meaning, with ; for the
+# bars inside a list of values.
+cat >"$folder/table.c" <<'C'
+#include "vfs/options.h"
+#include <stdio.h>
+static void put(const char *s, const char *end) {
+  for (; *s; s++) putchar(*s == '|' ? ';' : *s);
+  printf("%s", end);
+}
+int main(void) {
+#define X(name, kind, initial, allowed, meaning) \
+  put(#name, "|"); put(#kind, "|"); put(initial, "|"); put(allowed, "|"); put(meaning, "\n");
+  SPM_OPTION_TABLE(X)
+  return 0;
+}
+C
+gcc -DSQLITE_CORE -I. -o "$folder/table" "$folder/table.c"
+"$folder/table" >"$folder/table.txt"
+[ "$(wc -l <"$folder/table.txt")" -ge 4 ] || fail "the table of options is shorter than it was"
+
+# ------------------------------------------------------------------------ README --
+
+awk -F'|' '{
+  values = $4; gsub(/;/, "`, `", values); values = "`" values "`"
+  if ($2 == "BYTES") values = "bytes, at least " values
+  printf "| `%s` | `%s` | %s | %s |\n", $1, $3, values, $5
+}' "$folder/table.txt" >"$folder/expected"
+awk '/^## / { inside = $0 == "## Options" } inside && /^\| `/' README.md >"$folder/found"
+diff -u "$folder/found" "$folder/expected" || fail "the options in README.md (-) are not those of vfs/options.h (+)"
+
+# ------------------------------------------------------------------ from the shell --
+
+db=$folder/options.db
+# opening URI-PARAMETERS SQL: what the stock shell prints; $status is 0 if nothing failed.
+# After a failed .open the shell goes on, with a database in memory.
+opening() {
+  status=0
+  said=$(printf '%s\n' ".load $LIB" ".open file:$db?vfs=pmem&$1" "$2" | sqlite3 -batch -bail 2>&1) || status=$?
+  case $said in *'unable to open database'*) status=1 ;; esac
+}
+# refused NAME VALUE: at open, with the option and the value named, and no file made or changed.
+refused() {
+  before=$(ls -l "$folder")
+  opening "$1=$2" 'SELECT 1;'
+  [ "$status" != 0 ] || fail "$1=$2 was accepted"
+  said=${said#*automatic extension loading failed: } # the shell itself repeats the URI
+  case $said in *"$1"*) ;; *) fail "the error does not name $1: $said" ;; esac
+  case $said in *"$2"*) ;; *) [ "$1" = "$unknown" ] || fail "the error does not name the value $2: $said" ;; esac
+  same "$before" "$(ls -l "$folder")" 'files after a refused open'
+}
+taken() { # taken NAME VALUE SHOWN
+  opening "$1=$2" "PRAGMA $1;"
+  same "0 $3" "$status $said" "$1=$2"
+}
+
+for unknown in pmem_ pmem_bogus pmem_mode2 pmem_max_log_siz PMEM_BOGUS; do refused "$unknown" 1; done
+unknown=
+opening 'cache=private&other=1' 'SELECT 1;' # names without the prefix are not ours
+same '0 1' "$status $said" 'other parameters of the URI'
+
+while IFS='|' read -r name kind initial allowed _; do
+  case $kind in
+    WORD)
+      shown=$initial
+      for bad in nonsense "${initial}x" 1 ''; do refused "pmem_$name" "$bad"; done
+      for good in $(echo "$allowed" | tr ';' ' '); do
+        taken "pmem_$name" "$good" "$good"
+        taken "pmem_$name" "$(echo "$good" | tr a-z A-Z)" "$good"
+      done ;;
+    BYTES)
+      shown=$(numfmt --from=iec "$initial")
+      least=$(numfmt --from=iec "$allowed")
+      for bad in 0 -1 1 12x M 5T 1_M 1.5M 0x900000 99999999999999999999 99999999999999G '' $((least - 1)); do
+        refused "pmem_$name" "$bad"
+      done
+      taken "pmem_$name" "$least" "$least"
+      taken "pmem_$name" $((least + 1)) $((least + 1))
+      taken "pmem_$name" "$((least / 1024 + 1))k" $((least + 1024))
+      taken "pmem_$name" 3G 3221225472 ;;
+    *) fail "options.sh does not know the kind $kind" ;;
+  esac
+  opening '' "PRAGMA pmem_$name;"
+  same "0 $shown" "$status $said" "the default of $name"
+
+  # While it is open: numbers change, words do not, and a bad value changes nothing.
+  opening '' "PRAGMA pmem_$name='nonsense';"
+  [ "$status" != 0 ] || fail "PRAGMA pmem_$name='nonsense' was accepted"
+  case $said in *"pmem_$name=nonsense"*) ;; *) fail "the pragma's error does not name pmem_$name: $said" ;; esac
+  opening '' "PRAGMA pmem_$name='$initial';"
+  same "0 $shown" "$status $said" "pmem_$name set to what it is"
+  [ "$kind" != BYTES ] || { opening '' "PRAGMA pmem_$name=$((least * 3)); PRAGMA pmem_$name;"
+    same "0 $((least * 3)) $((least * 3))" "$status $(echo $said)" "pmem_$name set while open"; }
+done <"$folder/table.txt"
+
+# The first bad one of several is named, and an option is one database's own.
+opening 'pmem_max_log_size=64M&pmem_wal=maybe&pmem_bogus=1' 'SELECT 1;'
+case $said in *pmem_wal=maybe*) ;; *) fail "not the first bad option: $said" ;; esac
+opening 'pmem_max_log_size=64M' "
+ATTACH 'file:$folder/other.db?vfs=pmem&pmem_max_log_size=2M' AS other;
+CREATE TABLE other.t(a); PRAGMA main.pmem_max_log_size; PRAGMA other.pmem_max_log_size;"
+same '0 67108864 2097152' "$status $(echo $said)" 'the options of two databases'
+
+# ATTACH has no room for our text; the pragma has.
+said=$(printf '%s\n' ".load $LIB" ".open file:$db?vfs=pmem" \
+  "ATTACH 'file:$folder/third.db?vfs=pmem&pmem_bogus=1' AS third;" 'PRAGMA pmem_error;' | sqlite3 -batch 2>/dev/null) || true
+same 'pmem_bogus: there is no such option' "$said" 'PRAGMA pmem_error after a refused ATTACH'
+[ ! -e "$folder/third.db" ] || fail 'a refused ATTACH made a file'

@@ -1,0 +1,6 @@
+# Every example of README.md does what README.md shows.
+. tests/scripts/lib.inc
+folder=$DISK/readme
+mkdir "$folder"
+ln -s "$BUILD" "$folder/build"
+python3 tests/readme.py README.md "$folder" || fail "README.md and reality differ"
