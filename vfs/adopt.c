@@ -120,12 +120,6 @@ static bool folder_writable(spm_dbfile *f) {
   return writable;
 }
 
-/* Serve a file without a stamp as SQLite would, the parent's SHARED lock kept. */
-static int pass(spm_dbfile *f, const char *why) {
-  spm_pass(f, why);
-  return SQLITE_OK;
-}
-
 /* Look, with the parent's SHARED held.  SQLITE_NOTFOUND: look again. */
 static int attach_once(spm_dbfile *f) {
   spm_header_kind kind;
@@ -134,9 +128,11 @@ static int attach_once(spm_dbfile *f) {
   if (rc != SQLITE_OK) return rc;
   spm_store_options options = store_options(f);
   if (kind == SPM_HEADER_STAMPED) return spm_store_join(f->path, &options, &f->conn);
-  if (f->readonly) return pass(f, NULL);
-  if (kind == SPM_HEADER_FOREIGN) return pass(f, "its header is none that this library may stamp");
-  if (!folder_writable(f)) return pass(f, "its folder cannot be written to");
+  bool foreign = kind == SPM_HEADER_FOREIGN, closed = !foreign && !f->readonly && !folder_writable(f);
+  if (foreign || f->readonly || closed) {
+    spm_pass(f, closed ? "its folder cannot be written to" : NULL, foreign && !f->readonly);
+    return SQLITE_OK;
+  }
   if (kind == SPM_HEADER_HALF) return finish_half(f);
   rc = leftovers(f, &found);
   if (rc != SQLITE_OK) return rc;

@@ -325,11 +325,22 @@ static int db_size(sqlite3_file *file, sqlite3_int64 *size) {
 /* A prepared transaction that is written to again is being rolled back. */
 static int leave_prepared(spm_dbfile *f) { return f->super != NULL ? abandon(f) : SQLITE_OK; }
 
+/* The stamp replaces bytes of a SQLite header; a shim above this VFS that writes
+** anything else there would not get it back. */
+static int check_header(const spm_dbfile *f, const void *from, int n, sqlite3_int64 offset) {
+  if (offset >= SPM_HEADER_SIZE) return SQLITE_OK;
+  if (offset == 0 && n >= 512 && spm_stamp_possible(from)) return SQLITE_OK;
+  return spm_error(SQLITE_IOERR_WRITE,
+                   "%s: only a SQLite database can be written here; a VFS on top of pmem must not change its first page",
+                   f->path);
+}
+
 static int db_write(sqlite3_file *file, const void *from, int n, sqlite3_int64 offset) {
   spm_dbfile *f = of(file);
   if (f->conn == NULL) return spm_error(SQLITE_IOERR_WRITE, "%s: write without a lock", f->path);
   if (spm_conn_orphaned(f->conn)) return orphan_error(f);
-  int rc = leave_prepared(f);
+  int rc = check_header(f, from, n, offset);
+  if (rc == SQLITE_OK) rc = leave_prepared(f);
   if (rc == SQLITE_OK) rc = spm_write(f->conn, (uint64_t)offset, (uint32_t)n, from);
   if (rc != SQLITE_OK || offset != 0) return rc;
   f->wal_arrived = n > FORMAT_AT + 1 && ((const uint8_t *)from)[FORMAT_AT + 1] == FORMAT_WAL;

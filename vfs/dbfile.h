@@ -48,6 +48,7 @@ typedef struct spm_dbfile {
   bool listed;          /* in the registry */
   bool readonly;        /* by mode=ro or by the file's permissions */
   bool immutable;       /* one snapshot for as long as the file is open */
+  bool pass_writable;   /* while it passes: a file that is none of ours */
   bool powersafe;
   bool exclusive;         /* locking_mode of this file */
   bool exclusive_default; /* locking_mode given without a schema: for new ones too */

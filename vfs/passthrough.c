@@ -5,8 +5,9 @@
 
 #include <string.h>
 
-void spm_pass(spm_dbfile *f, const char *why) {
+void spm_pass(spm_dbfile *f, const char *why, bool writable) {
   if (why != NULL) spm_notice("%s is served read-only: %s", f->path, why);
+  f->pass_writable = writable;
   f->handle->base.pMethods = &spm_pass_methods;
 }
 
@@ -33,7 +34,7 @@ static int pass_size(sqlite3_file *file, sqlite3_int64 *size) { return FORWARD(f
 
 /* EXCLUSIVE straight from SHARED is the parent rolling a hot journal back. */
 static int pass_lock(sqlite3_file *file, int level) {
-  if (level == SQLITE_LOCK_RESERVED)
+  if (level == SQLITE_LOCK_RESERVED && !of(file)->pass_writable)
     return spm_error(SQLITE_READONLY, "%s is served read-only here", of(file)->path);
   int rc = FORWARD(file, xLock, level);
   if (rc == SQLITE_OK) of(file)->lock = level;

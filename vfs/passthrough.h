@@ -1,9 +1,10 @@
 /*
 ** passthrough.h - files that the parent VFS serves, and files that nobody serves.
 **
-** A database that may only be read and carries no stamp, or that is none of ours, is
-** SQLite's own business: locks, journal, WAL and all.  Only one thing is refused:
-** the RESERVED lock, with SQLITE_READONLY.
+** A file whose header is none of ours (a shim's, a damaged one, a text) is SQLite's own
+** business: locks, journal, WAL and all.  So is a database without a stamp that cannot
+** be adopted, because it was opened read-only or its folder cannot be written to; but
+** there the RESERVED lock is refused, with SQLITE_READONLY.
 */
 #ifndef SPM_PASSTHROUGH_H
 #define SPM_PASSTHROUGH_H
@@ -11,8 +12,8 @@
 #include "dbfile.h"
 
 /* Serve the file from the parent until the pager gives up its lock, or for good if
-** it never takes one.  `why`, for the log: NULL if it was asked for (mode=ro). */
-void spm_pass(spm_dbfile *, const char *why);
+** it never takes one.  `why`, for the log: NULL if there is nothing to say. */
+void spm_pass(spm_dbfile *, const char *why, bool writable);
 bool spm_passing(const spm_dbfile *);
 
 /* Refuse everything, with the thread's last error as the reason. */

@@ -44,6 +44,8 @@ spm_header_kind spm_stamp_kind(const uint8_t *header, uint64_t n) {
   return write_format == 1 && read_format == 1 ? SPM_HEADER_PLAIN : SPM_HEADER_FOREIGN;
 }
 
+bool spm_stamp_possible(const void *page) { return memcmp(page, SQLITE_MAGIC, sizeof SQLITE_MAGIC) == 0; }
+
 bool spm_stamp_placeholder(const uint8_t *header) { return header[16] == 0 && header[17] == 0; }
 
 void spm_stamp_show(uint8_t *buffer, uint64_t offset, uint64_t n) {

@@ -335,7 +335,7 @@ static int end_life(spm_store *s) {
   if (rc == SQLITE_OK) rc = spm_checkpoint_all(s);
   if (rc != SQLITE_OK) return rc;
   uint64_t size = atomic_load(&spm_committed(shm)->logical_size);
-  uint64_t keep = size > SPM_BLOCK_SIZE ? size : SPM_BLOCK_SIZE; /* the stamp needs a place */
+  uint64_t keep = size > 0 ? size : SPM_BLOCK_SIZE; /* the stamp needs a place */
   rc = spm_region_truncate(&s->data, keep);
   if (rc == SQLITE_OK) rc = spm_checkpoint_restart(s, true);
   if (rc == SQLITE_OK) rc = host->unstamp(&s->data, size);
