@@ -120,7 +120,7 @@ int spm_dbfile_close(sqlite3_file *file) {
 
 /* ------------------------------------------------------- transaction ends -- */
 
-/* The ABORT record is durable before the stub goes (S20). */
+/* The transaction is decided, durably: its stub goes (S20). */
 static int drop_stub(spm_dbfile *f) {
   if (f->super == NULL) return SQLITE_OK;
   int rc = spm_super_settled(f->path, f->super);
@@ -129,10 +129,18 @@ static int drop_stub(spm_dbfile *f) {
   return rc;
 }
 
+/* Nobody knows what media hold: the stub stays for recovery. */
+static void leave_stub(spm_dbfile *f) {
+  sqlite3_free(f->super);
+  f->super = NULL;
+}
+
 static int abandon(spm_dbfile *f) {
   f->wal_arrived = false;
   int rc = spm_commit_rollback(f->conn);
-  return rc == SQLITE_OK ? drop_stub(f) : rc;
+  if (rc == SQLITE_OK && !spm_conn_poisoned(f->conn)) return drop_stub(f);
+  leave_stub(f);
+  return rc;
 }
 
 /* V4: the counter of every commit is above the one before, and where SQLite's own
@@ -173,6 +181,7 @@ int spm_dbfile_commit(spm_dbfile *f) {
   int rc = spm_commit_finish(f->conn);
   f->wal_arrived = false;
   if (rc != SQLITE_OK) {
+    leave_stub(f);
     spm_journal_clear(&f->journal);
     return rc == SQLITE_FULL || (rc & 0xff) == SQLITE_IOERR ? rc : SQLITE_IOERR;
   }
@@ -221,10 +230,13 @@ static int db_lock(sqlite3_file *file, int level) {
 }
 
 static int end_write(spm_dbfile *f) {
-  f->wal_arrived = false;
-  if (spm_conn_modified(f->conn)) spm_journal_clear(&f->journal);
-  int rc = spm_write_end(f->conn);
-  return rc == SQLITE_OK ? drop_stub(f) : rc;
+  int rc = SQLITE_OK;
+  if (spm_conn_modified(f->conn)) {
+    spm_journal_clear(&f->journal);
+    rc = abandon(f);
+  }
+  int ended = spm_write_end(f->conn);
+  return rc == SQLITE_OK ? ended : rc;
 }
 
 static int db_unlock(sqlite3_file *file, int level) {

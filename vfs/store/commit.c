@@ -268,11 +268,36 @@ static int stage_log(spm_conn *c) {
 }
 
 /* A small commit always has room for its images, whoever may register before it
-** marks.  A large one reserves if anybody else is attached; whoever attaches
-** after that meets commit_large(). */
-static int reserve_images(spm_conn *c) {
-  if (c->txn.changed > SPM_SMALL_COMMIT && spm_snapshot_alone(c->store, c->slot)) return SQLITE_OK;
+** marks; and so has a prepared one, which must not fail any more.  Another large one
+** reserves if anybody else is attached; whoever attaches after that meets
+** commit_large(). */
+static int reserve_images(spm_conn *c, bool prepare) {
+  bool large = c->txn.changed > SPM_SMALL_COMMIT;
+  if (large && !prepare && spm_snapshot_alone(c->store, c->slot)) return SQLITE_OK;
   return spm_versions_reserve(c->store, c->txn.changed);
+}
+
+/* The record may be on media or not: only recovery can tell.  Overwrite its head,
+** so that the commit that was refused here cannot come back to life, and promise
+** nothing any more (S8). */
+static void repudiate(spm_conn *c, uint64_t offset) {
+  static const uint8_t nothing[sizeof(spm_record)];
+  spm_poison(c->store);
+  if (spm_append(&c->store->log, offset, nothing, sizeof nothing) == SQLITE_OK)
+    (void)spm_sync(&c->store->log);
+}
+
+/* Durable on return.  If that fails the record may stand all the same. */
+static int prepare(spm_conn *c, const char *super) {
+  spm_store *s = c->store;
+  int rc = spm_txn_prepare(s, &c->txn, super, c->size);
+  if (rc != SQLITE_OK) return rc;
+  rc = spm_sync(&s->log);
+  if (rc == SQLITE_OK)
+    c->stage = SPM_PREPARED;
+  else
+    repudiate(c, c->txn.prepared_at);
+  return rc;
 }
 
 int spm_commit_stage(spm_conn *c, const char *super) {
@@ -281,12 +306,8 @@ int spm_commit_stage(spm_conn *c, const char *super) {
   int rc = spm_data_grow(c->store, c->size);
   if (rc == SQLITE_OK) rc = stage_log(c);
   c->stage = SPM_STAGED;
-  if (rc == SQLITE_OK) rc = reserve_images(c);
-  if (rc == SQLITE_OK && super != NULL) {
-    rc = spm_txn_prepare(c->store, &c->txn, super, c->size);
-    if (rc == SQLITE_OK) rc = spm_sync(&c->store->log);
-    if (rc == SQLITE_OK) c->stage = SPM_PREPARED;
-  }
+  if (rc == SQLITE_OK) rc = reserve_images(c, super != NULL);
+  if (rc == SQLITE_OK && super != NULL) rc = prepare(c, super);
   if (rc != SQLITE_OK) unstage(c);
   return rc;
 }
@@ -335,16 +356,6 @@ static void commit_small(spm_conn *c, uint64_t until) {
     c->store->shm->saved_lsn = until;
 }
 
-/* The record may be on media or not: only recovery can tell.  Overwrite its head,
-** so that the commit that was refused here cannot come back to life, and promise
-** nothing any more (S8). */
-static void repudiate(spm_conn *c, uint64_t offset) {
-  static const uint8_t nothing[sizeof(spm_record)];
-  spm_poison(c->store);
-  if (spm_append(&c->store->log, offset, nothing, sizeof nothing) == SQLITE_OK)
-    (void)spm_sync(&c->store->log);
-}
-
 static int append_commit(spm_conn *c) {
   spm_store *s = c->store;
   uint64_t offset = c->txn.tail.offset;
@@ -381,6 +392,10 @@ static void forget(spm_conn *c) {
 
 /* Images freed a commit: more than it makes, so a backlog melts. */
 #define RECLAIM_MAX (4 * SPM_SMALL_COMMIT)
+/* Images that are worth sweeping, and buckets swept a commit: the whole table in about
+** a thousand commits. */
+#define SWEEP_MIN 1024u
+#define SWEEP_BUCKETS 16u
 /* Commits between two looks for dead readers, while images wait for one. */
 #define REAP_INTERVAL 256u
 
@@ -389,6 +404,13 @@ static int give_back(spm_conn *c, bool alone) {
   spm_store *s = c->store;
   int rc = spm_checkpoint_all(s);
   return rc == SQLITE_OK ? spm_data_release(s, c->size, alone) : rc;
+}
+
+static void sweep(spm_conn *c) {
+  uint64_t snapshots[SPM_SLOT_COUNT];
+  uint32_t count;
+  if (spm_snapshot_list(c->store, c->slot, snapshots, &count))
+    spm_versions_sweep(c->store, snapshots, count, SWEEP_BUCKETS + c->txn.changed);
 }
 
 /* Housekeeping of the writer.  The commit stands whatever happens here: a failure
@@ -402,6 +424,7 @@ static void tidy(spm_conn *c) {
     if (c->snapshot % REAP_INTERVAL == 0) spm_snapshot_reap(s);
     spm_snapshot_scan(s, c->slot, &oldest, &newest);
     spm_versions_reclaim(s, oldest, RECLAIM_MAX);
+    if (atomic_load(&shm->images_live) >= SWEEP_MIN) sweep(c);
   }
   if (shm->covered_size > c->size) {
     spm_snapshot_scan(s, c->slot, &oldest, &newest);
@@ -424,6 +447,9 @@ int spm_commit_finish(spm_conn *c) {
   if (rc == SQLITE_OK && large) rc = commit_large(c, until);
   if (rc == SQLITE_OK) rc = append_commit(c);
   if (rc != SQLITE_OK) {
+    /* A prepared transaction is decided by its super-journal, which is gone by now:
+    ** recovery will commit it.  Until then nobody may go on without it (S20). */
+    if (c->stage == SPM_PREPARED) spm_poison(s);
     (void)spm_commit_rollback(c);
     return rc == SQLITE_FULL ? rc : (rc & 0xff) == SQLITE_IOERR ? rc : SQLITE_IOERR;
   }

@@ -63,6 +63,7 @@ typedef struct spm_txn {
   uint32_t segment_count, segment_capacity;
   spm_log_pos unstaged; /* tail and segments before staging, for a second stage  */
   uint32_t unstaged_segments;
+  uint64_t prepared_at; /* byte in the log of its PREPARE record                 */
   spm_record *record;   /* SPM_SEGMENT_SIZE bytes: the record being built        */
   uint32_t used;        /* payload bytes in it                                   */
   uint32_t changed;     /* blocks that differ                                    */

@@ -225,6 +225,7 @@ int spm_txn_prepare(spm_store *s, spm_txn *t, const char *super, uint64_t size_a
   if (rc != SQLITE_OK) return rc;
   memcpy(t->record + 1, super, length);
   t->record->length = (uint32_t)length;
+  t->prepared_at = t->tail.offset;
   rc = append_record(s, t, t->record, SPM_REC_PREPARE, 0, size_after);
   /* The record that settles it must not fail for want of room (S10). */
   return rc == SQLITE_OK ? spm_txn_reserve(s, t, 0) : rc;

@@ -66,7 +66,7 @@ typedef struct spm_image_meta {
   _Atomic uint32_t block;
   _Atomic uint32_t next;  /* in its bucket, older ones later */
   _Atomic uint32_t newer; /* in the queue of all images, oldest first; in the free list */
-  uint32_t pad;
+  uint32_t older;
 } spm_image_meta;
 
 #define SPM_IMAGE_CHUNK_SIZE \
@@ -106,6 +106,7 @@ typedef struct spm_shm {
   uint32_t image_free;    /* head of the free list                         */
   uint32_t image_free_count;
   uint32_t image_oldest, image_newest;
+  uint32_t sweep_bucket;  /* where the next look for unneeded images begins */
 
   spm_slot slots[SPM_SLOT_COUNT];
   uint64_t segments[SPM_SEGMENT_COUNT / 64];  /* W: bit set: in use        */

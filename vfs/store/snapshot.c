@@ -157,6 +157,21 @@ void spm_snapshot_scan(spm_store *s, uint32_t self, uint64_t *oldest, uint64_t *
   }
 }
 
+bool spm_snapshot_list(spm_store *s, uint32_t self, uint64_t list[SPM_SLOT_COUNT], uint32_t *count) {
+  spm_shm *shm = s->shm;
+  uint32_t end = atomic_load(&shm->slot_high_water);
+  *count = 0;
+  for (uint32_t i = 0; i < end; i++) {
+    uint64_t snapshot = atomic_load(&shm->slots[i].snapshot);
+    if (snapshot == SPM_SNAPSHOT_ANY) return false;
+    if (snapshot == SPM_SNAPSHOT_FREE || i == self) continue;
+    uint32_t at = (*count)++;
+    for (; at > 0 && list[at - 1] > snapshot; at--) list[at] = list[at - 1];
+    list[at] = snapshot;
+  }
+  return true;
+}
+
 /* Whoever frees a slot holds its byte first, or its owner could come back to life
 ** in between (S3).  Bytes of this process cannot be asked: they are its own. */
 void spm_snapshot_reap(spm_store *s) {

@@ -395,6 +395,7 @@ uint64_t spm_conn_committed_size(const spm_conn *c) { return c->snapshot_size; }
 uint64_t spm_conn_lsn(const spm_conn *c) { return c->snapshot; }
 bool spm_conn_writing(const spm_conn *c) { return c->writing; }
 bool spm_conn_modified(const spm_conn *c) { return c->writing && c->modified; }
+bool spm_conn_poisoned(const spm_conn *c) { return spm_poisoned(c->store); }
 bool spm_conn_orphaned(const spm_conn *c) {
   return atomic_load_explicit(&c->store->orphaned, memory_order_relaxed);
 }

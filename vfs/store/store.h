@@ -67,6 +67,8 @@ uint64_t spm_conn_committed_size(const spm_conn *);
 uint64_t spm_conn_lsn(const spm_conn *);
 bool spm_conn_writing(const spm_conn *);
 bool spm_conn_modified(const spm_conn *);
+/* A flush failed, here or in another process: nothing can be promised (S8). */
+bool spm_conn_poisoned(const spm_conn *);
 /* A fork's child: nothing here belongs to it. */
 bool spm_conn_orphaned(const spm_conn *);
 /* Is any connection, of any process, the writer? */

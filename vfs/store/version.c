@@ -67,6 +67,7 @@ static void publish_image(spm_store *s, uint32_t image) {
   _Atomic uint32_t *bucket = bucket_of(shm, atomic_load(&meta->block));
   atomic_store_explicit(&meta->next, atomic_load(bucket), memory_order_relaxed);
   atomic_store_explicit(&meta->newer, SPM_IMAGE_NONE, memory_order_relaxed);
+  meta->older = shm->image_newest;
   if (shm->image_newest == SPM_IMAGE_NONE)
     shm->image_oldest = image;
   else
@@ -98,19 +99,29 @@ void spm_versions_save(spm_store *s, uint32_t block, uint64_t until, uint64_t ne
   publish_image(s, image);
 }
 
-/* Unlink the oldest image from its bucket, where it is the last of its chain
-** for its block but maybe not for others. */
-static void free_oldest(spm_store *s) {
+/* Take an image out of its bucket, where `link` points to it, and out of the queue. */
+static void free_image(spm_store *s, _Atomic uint32_t *link, uint32_t image) {
   spm_shm *shm = s->shm;
-  uint32_t image = shm->image_oldest;
   spm_image_meta *meta = meta_of(s, image);
-  _Atomic uint32_t *link = bucket_of(shm, atomic_load(&meta->block));
-  while (atomic_load(link) != image) link = &meta_of(s, atomic_load(link))->next;
+  uint32_t newer = atomic_load(&meta->newer), older = meta->older;
   atomic_store(link, atomic_load(&meta->next));
-  shm->image_oldest = atomic_load(&meta->newer);
-  if (shm->image_oldest == SPM_IMAGE_NONE) shm->image_newest = SPM_IMAGE_NONE;
+  if (older == SPM_IMAGE_NONE)
+    shm->image_oldest = newer;
+  else
+    atomic_store(&meta_of(s, older)->newer, newer);
+  if (newer == SPM_IMAGE_NONE)
+    shm->image_newest = older;
+  else
+    meta_of(s, newer)->older = older;
   push_free(s, image);
   atomic_fetch_sub(&shm->images_live, 1);
+}
+
+static void free_oldest(spm_store *s) {
+  uint32_t image = s->shm->image_oldest;
+  _Atomic uint32_t *link = bucket_of(s->shm, atomic_load(&meta_of(s, image)->block));
+  while (atomic_load(link) != image) link = &meta_of(s, atomic_load(link))->next;
+  free_image(s, link, image);
 }
 
 void spm_versions_reclaim(spm_store *s, uint64_t oldest, uint32_t limit) {
@@ -121,6 +132,37 @@ void spm_versions_reclaim(spm_store *s, uint64_t oldest, uint32_t limit) {
   while (limit-- > 0 && shm->image_oldest != SPM_IMAGE_NONE &&
          atomic_load(&meta_of(s, shm->image_oldest)->until) <= oldest)
     free_oldest(s);
+  atomic_fetch_add(&shm->versions_changed, 1);
+}
+
+/* The `until` of the next older image of the same block, 0: there is none. */
+static uint64_t until_before(spm_store *s, uint32_t image) {
+  uint32_t block = atomic_load(&meta_of(s, image)->block);
+  for (uint32_t i = atomic_load(&meta_of(s, image)->next); i != SPM_IMAGE_NONE; i = atomic_load(&meta_of(s, i)->next))
+    if (atomic_load(&meta_of(s, i)->block) == block) return atomic_load(&meta_of(s, i)->until);
+  return 0;
+}
+
+/* An image serves the snapshots from its predecessor's `until` up to its own. */
+static bool image_needed(spm_store *s, uint32_t image, const uint64_t *snapshots, uint32_t count) {
+  uint64_t from = until_before(s, image), until = atomic_load(&meta_of(s, image)->until);
+  for (uint32_t i = 0; i < count && snapshots[i] < until; i++)
+    if (snapshots[i] >= from) return true;
+  return false;
+}
+
+void spm_versions_sweep(spm_store *s, const uint64_t *snapshots, uint32_t count, uint32_t buckets) {
+  spm_shm *shm = s->shm;
+  atomic_fetch_add(&shm->versions_changed, 1);
+  while (buckets-- > 0) {
+    _Atomic uint32_t *link = &shm->buckets[shm->sweep_bucket++ % SPM_BUCKET_COUNT];
+    for (uint32_t image; (image = atomic_load(link)) != SPM_IMAGE_NONE;) {
+      if (image_needed(s, image, snapshots, count))
+        link = &meta_of(s, image)->next;
+      else
+        free_image(s, link, image);
+    }
+  }
   atomic_fetch_add(&shm->versions_changed, 1);
 }
 

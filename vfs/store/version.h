@@ -11,7 +11,9 @@
 ** than the newest image of b already there, which then is the one they need.
 **
 ** Images are queued in the order of their LSN and freed from the old end, once no
-** live snapshot is below their `until`.  Only the writer changes anything here
+** live snapshot is below their `until`.  While an old snapshot holds the old end, a
+** sweep frees those in the middle that no live snapshot falls on, or the table would
+** grow with every commit for as long as that reader stays.  Only the writer changes anything here
 ** (S12); `versions_changed` is odd while it frees, and a reader whose walk met a
 ** change walks again.  An image is complete before its bucket points to it, and
 ** is there before the first store to its block.
@@ -30,6 +32,9 @@ int spm_versions_reserve(spm_store *, uint64_t count) SPM_MUST_CHECK;
 void spm_versions_save(spm_store *, uint32_t block, uint64_t until, uint64_t newest);
 /* W: free what no snapshot at or above `oldest` needs, `limit` images at most. */
 void spm_versions_reclaim(spm_store *, uint64_t oldest, uint32_t limit);
+/* W: go over the next `buckets` buckets and free the images that none of `count` live
+** snapshots, in ascending order, needs. */
+void spm_versions_sweep(spm_store *, const uint64_t *snapshots, uint32_t count, uint32_t buckets);
 /* W: after a dead writer: make lists and buckets anew from the images themselves.
 ** Those above `last`, the LSN it got to, were saved for a commit that never came to
 ** be; their LSNs will be used again, so they must go. */
