@@ -9,8 +9,7 @@ BUILD=${BUILD:-$PWD/build}
 SPM_SEED=${SPM_SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
 SPM_PMEM_FOLDER=$(mktemp -d /dev/shm/spm-test.XXXXXX)
 SPM_FILE_FOLDER=$(mktemp -d "$BUILD/spm-test.XXXXXX")
-PMEM_IS_PMEM_FORCE=1
-export BUILD SPM_SEED SPM_PMEM_FOLDER SPM_FILE_FOLDER PMEM_IS_PMEM_FORCE
+export BUILD SPM_SEED SPM_PMEM_FOLDER SPM_FILE_FOLDER
 trap 'rm -rf "$SPM_PMEM_FOLDER" "$SPM_FILE_FOLDER"' EXIT
 echo "seed of the random tests: $SPM_SEED"
 "$BUILD/tests"

@@ -7,7 +7,11 @@
 #include <check.h>
 
 Suite *format_suite(void);
+Suite *processes_suite(void);
 Suite *scripts_suite(void);
+Suite *zero_copy_suite(void);
+Suite *multi_suite(void);
+Suite *vfs_suite(void);
 
 /* A path in the test's own empty folder on persistent memory, or on a disk. */
 const char *pmem_path(const char *name);

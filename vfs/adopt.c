@@ -17,9 +17,6 @@
 #define EXCLUDE_TRIES 20
 #define EXCLUDE_PAUSE_US 500
 
-static _Thread_local bool adopting;
-bool spm_adopting(void) { return adopting; }
-
 static int parent_lock(spm_dbfile *f, int level) { return f->parent->pMethods->xLock(f->parent, level); }
 static void parent_unlock(spm_dbfile *f) {
   (void)f->parent->pMethods->xUnlock(f->parent, SQLITE_LOCK_NONE);
@@ -64,6 +61,15 @@ static int run(sqlite3 *db, const char *sql, bool *delete_mode) {
   return sqlite3_finalize(statement);
 }
 
+/* No lock is held while SQLite recovers: another process may have been faster. */
+static bool stamped_meanwhile(spm_dbfile *f) {
+  spm_header_kind kind = SPM_HEADER_FOREIGN;
+  if (parent_lock(f, SQLITE_LOCK_SHARED) != SQLITE_OK) return true; /* somebody is at it */
+  if (parent_kind(f, &kind) != SQLITE_OK) kind = SPM_HEADER_FOREIGN;
+  parent_unlock(f);
+  return kind == SPM_HEADER_STAMPED;
+}
+
 /* The first statement reads, and so rolls a hot journal back; leaving WAL mode
 ** checkpoints it; TRUNCATE to DELETE removes a journal that PERSIST had kept. */
 static int recover_stock(spm_dbfile *f) {
@@ -72,16 +78,15 @@ static int recover_stock(spm_dbfile *f) {
       "PRAGMA journal_mode=TRUNCATE", "PRAGMA journal_mode=DELETE"};
   sqlite3 *db = NULL;
   bool delete_mode = false;
-  adopting = true;
   int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_NOMUTEX;
   int rc = sqlite3_open_v2(f->path, &db, flags, f->parent_vfs->zName);
   for (size_t i = 0; rc == SQLITE_OK && i < sizeof steps / sizeof *steps; i++)
     rc = run(db, steps[i], &delete_mode);
   if (rc == SQLITE_OK && !delete_mode) rc = SQLITE_BUSY;
+  if (rc == SQLITE_NOTADB && stamped_meanwhile(f)) rc = SQLITE_BUSY;
   if (rc != SQLITE_OK && (rc & 0xff) != SQLITE_BUSY)
     rc = spm_error(rc, "%s: SQLite's own recovery says: %s", f->path, db ? sqlite3_errmsg(db) : "no memory");
   (void)sqlite3_close(db);
-  adopting = false;
   return (rc & 0xff) == SQLITE_BUSY ? SQLITE_BUSY : rc;
 }
 
@@ -128,8 +133,9 @@ static int attach_once(spm_dbfile *f) {
   if (rc != SQLITE_OK) return rc;
   spm_store_options options = store_options(f);
   if (kind == SPM_HEADER_STAMPED) return spm_store_join(f->path, &options, &f->conn);
-  bool foreign = kind == SPM_HEADER_FOREIGN, closed = !foreign && !f->readonly && !folder_writable(f);
-  if (foreign || f->readonly || closed) {
+  bool foreign = kind == SPM_HEADER_FOREIGN, reader = f->readonly || f->immutable;
+  bool closed = !foreign && !reader && !folder_writable(f);
+  if (foreign || reader || closed) {
     spm_pass(f, closed ? "its folder cannot be written to" : NULL, foreign && !f->readonly);
     return SQLITE_OK;
   }
@@ -155,11 +161,23 @@ int spm_attach(spm_dbfile *f) {
 
 /* ------------------------------------------------------------- detaching -- */
 
+/* mode=ro gave a descriptor that can hold no write lock; the last to leave needs one. */
+static int reopen_writable(spm_dbfile *f) {
+  if (!f->readonly) return SQLITE_OK;
+  int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_MAIN_DB;
+  (void)f->parent->pMethods->xClose(f->parent);
+  f->parent->pMethods = NULL;
+  int rc = f->parent_vfs->xOpen(f->parent_vfs, f->path, f->parent, flags, &flags);
+  return rc == SQLITE_OK && (flags & SQLITE_OPEN_READONLY) ? SQLITE_READONLY : rc;
+}
+
 /* Called by the last attachment: keep stock SQLite out, and remove what might be
 ** taken for its journal once the stamp is gone. */
 static int exclude_stock(void *argument) {
   spm_dbfile *f = argument;
-  int rc = SQLITE_BUSY;
+  int rc = reopen_writable(f);
+  if (rc != SQLITE_OK) return rc;
+  rc = SQLITE_BUSY;
   for (int i = 0; i < EXCLUDE_TRIES && rc == SQLITE_BUSY; i++) {
     if (i > 0) usleep(EXCLUDE_PAUSE_US);
     rc = parent_lock(f, SQLITE_LOCK_SHARED);
@@ -181,5 +199,5 @@ void spm_detach(spm_dbfile *f) {
   if (f->conn == NULL) return;
   spm_store_detach(f->conn, exclude_stock, f);
   f->conn = NULL;
-  parent_unlock(f);
+  if (f->parent->pMethods != NULL) parent_unlock(f);
 }

@@ -19,7 +19,5 @@
 int spm_attach(spm_dbfile *) SPM_MUST_CHECK;
 /* Give the attachment up; the last one turns the file back into an ordinary one. */
 void spm_detach(spm_dbfile *);
-/* Is this thread running SQLite's recovery on a connection of our own? */
-bool spm_adopting(void);
 
 #endif

@@ -136,16 +136,14 @@ static void leave_stub(spm_dbfile *f) {
 }
 
 static int abandon(spm_dbfile *f) {
-  f->wal_arrived = false;
   int rc = spm_commit_rollback(f->conn);
   if (rc == SQLITE_OK && !spm_conn_poisoned(f->conn)) return drop_stub(f);
   leave_stub(f);
   return rc;
 }
 
-/* V4: the counter of every commit is above the one before, and where SQLite's own
-** cache holds a page 1 that differs from what is stored (WAL), it is one more than
-** SQLite believes, so that the page is read again. */
+/* V4: the counter of every commit is above the one before, also where SQLite did not
+** touch it. */
 static int advance_counter(spm_dbfile *f) {
   uint8_t before[4] = {0}, now[4];
   int rc = SQLITE_OK;
@@ -156,7 +154,6 @@ static int advance_counter(spm_dbfile *f) {
   if (rc != SQLITE_OK) return rc;
   uint32_t old = spm_get4(before), wanted = spm_get4(now);
   if ((int32_t)(wanted - old) <= 0) wanted = old + 1;
-  if (f->wal_arrived && wanted == spm_get4(now)) wanted++;
   if (wanted == spm_get4(now)) return SQLITE_OK;
   spm_put4(now, wanted);
   rc = spm_write(f->conn, COUNTER_AT, sizeof now, now);
@@ -164,6 +161,7 @@ static int advance_counter(spm_dbfile *f) {
 }
 
 int spm_dbfile_sync(spm_dbfile *f, const char *super) {
+  if (spm_conn_orphaned(f->conn)) return orphan_error(f);
   if (!spm_conn_modified(f->conn)) return SQLITE_OK;
   int rc = advance_counter(f);
   if (rc == SQLITE_OK && super != NULL) {
@@ -178,8 +176,8 @@ int spm_dbfile_sync(spm_dbfile *f, const char *super) {
 /* V1: after PHASETWO only SQLITE_OK, SQLITE_FULL and SQLITE_IOERR_* are understood.
 ** The stub is the last thing to go; if that fails the commit stands all the same. */
 int spm_dbfile_commit(spm_dbfile *f) {
+  if (spm_conn_orphaned(f->conn)) return orphan_error(f);
   int rc = spm_commit_finish(f->conn);
-  f->wal_arrived = false;
   if (rc != SQLITE_OK) {
     leave_stub(f);
     spm_journal_clear(&f->journal);
@@ -212,6 +210,7 @@ static int db_lock(sqlite3_file *file, int level) {
   spm_dbfile *f = of(file);
   int rc = SQLITE_OK;
   if (level <= f->lock) return SQLITE_OK;
+  if (f->conn != NULL && spm_conn_orphaned(f->conn)) return orphan_error(f);
   if (f->lock == SQLITE_LOCK_NONE) {
     rc = begin_shared(f);
     if (rc != SQLITE_OK) return rc;
@@ -347,15 +346,22 @@ static int check_header(const spm_dbfile *f, const void *from, int n, sqlite3_in
                    f->path);
 }
 
+/* V5, in the pager's own page, as cksumvfs writes its checksums there: in exclusive
+** mode SQLite never reads the page again, and would look for a WAL for ever. */
+static void refuse_wal(const void *page) {
+  uint8_t *format = (uint8_t *)(uintptr_t)page + FORMAT_AT;
+  if (format[1] == FORMAT_WAL) format[0] = format[1] = 1;
+}
+
 static int db_write(sqlite3_file *file, const void *from, int n, sqlite3_int64 offset) {
   spm_dbfile *f = of(file);
   if (f->conn == NULL) return spm_error(SQLITE_IOERR_WRITE, "%s: write without a lock", f->path);
   if (spm_conn_orphaned(f->conn)) return orphan_error(f);
   int rc = check_header(f, from, n, offset);
   if (rc == SQLITE_OK) rc = leave_prepared(f);
+  if (rc == SQLITE_OK && offset == 0) refuse_wal(from);
   if (rc == SQLITE_OK) rc = spm_write(f->conn, (uint64_t)offset, (uint32_t)n, from);
   if (rc != SQLITE_OK || offset != 0) return rc;
-  f->wal_arrived = n > FORMAT_AT + 1 && ((const uint8_t *)from)[FORMAT_AT + 1] == FORMAT_WAL;
   return spm_stamp_write(f->conn);
 }
 

@@ -52,7 +52,6 @@ typedef struct spm_dbfile {
   bool powersafe;
   bool exclusive;         /* locking_mode of this file */
   bool exclusive_default; /* locking_mode given without a schema: for new ones too */
-  bool wal_arrived;       /* the transaction wrote a page 1 that says WAL */
   char *super;            /* the super-journal that a stub of ours names */
   char journal_mode[10];  /* as last set by PRAGMA */
   char *refusal;          /* why it was refused */

@@ -130,10 +130,10 @@ static int refused_truncate(sqlite3_file *file, sqlite3_int64 size) {
   (void)file, (void)size;
   return SQLITE_IOERR_TRUNCATE;
 }
+/* With nolock=1 the pager asks for no lock: this is where it learns of the refusal. */
 static int refused_size(sqlite3_file *file, sqlite3_int64 *size) {
-  (void)file;
   *size = 0;
-  return SQLITE_OK;
+  return spm_error(SQLITE_CANTOPEN, "%s", of(file)->refusal ? of(file)->refusal : "refused");
 }
 static int refused_lock(sqlite3_file *file, int level) {
   (void)level;

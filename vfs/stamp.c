@@ -131,7 +131,7 @@ int spm_stamp_finish(const char *path) {
   int fd = open(path, O_RDWR | O_CLOEXEC);
   if (fd < 0) return spm_error(SQLITE_CANTOPEN, "opening %s: %s", path, strerror(errno));
   spm_region data;
-  int rc = spm_region_open(&data, fd, path, &spm_media_file);
+  int rc = spm_region_open(&data, fd, path, &spm_media_file, SPM_HEADER_SIZE);
   if (rc == SQLITE_OK) rc = write_durably(&data, FORMAT_AT, format, sizeof format);
   spm_region_close(&data);
   return rc;

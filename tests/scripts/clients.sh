@@ -217,6 +217,7 @@ else:
 PYTHON
 
 for folder in "$PMEM/clients" "$DISK/clients"; do
+  on "$folder"
   mkdir "$folder"
   python "$DISK/clients.py" "$LIB" "$folder" || fail "Python's sqlite3 on $folder"
 done
@@ -225,6 +226,7 @@ done
 
 shell() { sqlite3 -batch -bail 2>&1; }
 for folder in "$PMEM/default" "$DISK/default"; do
+  on "$folder"
   mkdir "$folder"
   db=$folder/plain.db
   out=$(shell <<SQL
@@ -269,6 +271,7 @@ SQL
 done
 
 # From SQL alone, as for a tool without .load; Python's connect() without a URI.
+on "$PMEM"
 out=$(python - "$LIB" "$PMEM/default" <<'PYTHON'
 import os, sqlite3, sys
 loader = sqlite3.connect(":memory:")

@@ -184,6 +184,9 @@ int spm_checkpoint_restart(spm_store *s, bool clean) {
   shm->checkpoint = start;
   shm->checkpoint_size = atomic_load(&state->logical_size);
   rc = write_superblock(s, clean);
+  /* Into the other slot as well: were this one damaged later, a slot with the old salt
+  ** would send recovery over records of long ago. */
+  if (rc == SQLITE_OK) rc = write_superblock(s, clean);
   if (rc != SQLITE_OK) return rc;
   state->tail = start;
   memset(shm->segments, 0, sizeof shm->segments);

@@ -322,6 +322,7 @@ static void save_images(spm_conn *c, uint64_t until, uint64_t newest) {
       spm_versions_save(s, d->block, until, newest);
   }
   s->shm->saved_lsn = until;
+  atomic_thread_fence(memory_order_release); /* before the plain stores to the blocks (S12) */
 }
 
 /* A truncate between staging and here may have made blocks unchanged; they are
@@ -415,13 +416,13 @@ static void sweep(spm_conn *c) {
 
 /* Housekeeping of the writer.  The commit stands whatever happens here: a failure
 ** has poisoned the store, or will come again at the next commit. */
-static void tidy(spm_conn *c) {
+static void tidy(spm_conn *c, uint64_t before) {
   spm_store *s = c->store;
   spm_shm *shm = s->shm;
   uint64_t oldest, newest;
   bool alone = spm_snapshot_alone(s, c->slot);
   if (atomic_load(&shm->images_live) > 0) {
-    if (c->snapshot % REAP_INTERVAL == 0) spm_snapshot_reap(s);
+    if (c->snapshot / REAP_INTERVAL != before / REAP_INTERVAL) spm_snapshot_reap(s);
     spm_snapshot_scan(s, c->slot, &oldest, &newest);
     spm_versions_reclaim(s, oldest, RECLAIM_MAX);
     if (atomic_load(&shm->images_live) >= SWEEP_MIN) sweep(c);
@@ -466,10 +467,11 @@ int spm_commit_finish(spm_conn *c) {
   }
   spm_publish(s, c->txn.tail, c->size, c->txn.txid + 1);
   c->marked = false;
+  uint64_t before = c->snapshot;
   spm_snapshot_advance(c, c->txn.tail.lsn, c->size);
   forget(c);
   c->txn.segment_count = 0; /* they belong to the log now */
-  tidy(c);
+  tidy(c, before);
   return spm_txn_begin(s, &c->txn);
 }
 
@@ -492,7 +494,10 @@ int spm_commit_rollback(spm_conn *c) {
       spm_poison(s);
     }
   } else {
+    uint32_t taken = c->txn.segment_count;
     spm_txn_rollback(s, &c->txn);
+    if (taken > 4 && spm_checkpoint_trim(s, spm_snapshot_alone(s, c->slot)) != SQLITE_OK)
+      spm_notice("%s: the log keeps its size: %s", s->path, spm_last_error());
   }
   forget(c);
   c->size = c->snapshot_size;

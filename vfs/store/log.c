@@ -47,8 +47,10 @@ int spm_segment_take(spm_store *s, uint32_t *segment) {
   uint32_t i = lowest_free(shm->segments);
   if (i == SPM_SEGMENT_COUNT)
     return spm_error(SQLITE_FULL, "%s: the log has reached %u segments", s->log.path, i);
+  int rc = spm_region_reaches(&s->log, spm_segment_offset(i + 1));
+  if (rc != SQLITE_OK) return rc;
   if (i >= shm->segments_made || bit_get(shm->punched, i)) {
-    int rc = segment_make(s, i);
+    rc = segment_make(s, i);
     if (rc != SQLITE_OK) return rc;
     bit_clear(shm->punched, i);
     if (i >= shm->segments_made) shm->segments_made = i + 1;
@@ -221,14 +223,13 @@ int spm_txn_commit(spm_store *s, spm_txn *t, uint64_t size_after) {
 int spm_txn_prepare(spm_store *s, spm_txn *t, const char *super, uint64_t size_after) {
   int rc = spm_txn_flush(s, t);
   size_t length = strlen(super);
-  if (rc == SQLITE_OK) rc = spm_txn_reserve(s, t, (uint32_t)length);
+  /* And for the record that settles it: behind a PREPARE nothing may fail (S10, S20). */
+  if (rc == SQLITE_OK) rc = spm_txn_reserve(s, t, (uint32_t)spm_record_span((uint32_t)length));
   if (rc != SQLITE_OK) return rc;
   memcpy(t->record + 1, super, length);
   t->record->length = (uint32_t)length;
   t->prepared_at = t->tail.offset;
-  rc = append_record(s, t, t->record, SPM_REC_PREPARE, 0, size_after);
-  /* The record that settles it must not fail for want of room (S10). */
-  return rc == SQLITE_OK ? spm_txn_reserve(s, t, 0) : rc;
+  return append_record(s, t, t->record, SPM_REC_PREPARE, 0, size_after);
 }
 
 int spm_txn_settle(spm_store *s, spm_txn *t, bool commit, uint64_t size_after) {
@@ -283,8 +284,9 @@ static int load_segment(spm_log_reader *r, uint64_t offset, const uint8_t **byte
     if (start + SPM_SEGMENT_SIZE > atomic_load(&r->log->allocated)) return SQLITE_OK;
   }
   if (r->buffer == NULL) {
-    *bytes = (const uint8_t *)r->log->base + start;
-    return SQLITE_OK;
+    int rc = spm_region_reaches(r->log, start + SPM_SEGMENT_SIZE);
+    if (rc == SQLITE_OK) *bytes = (const uint8_t *)r->log->base + start;
+    return rc;
   }
   if (r->loaded != segment) {
     int rc = spm_region_read(r->log, start, r->buffer, SPM_SEGMENT_SIZE);

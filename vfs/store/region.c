@@ -16,10 +16,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Address space to reserve: untouched pages cost nothing, but a sandbox may
-** grant less, so region_reserve() halves until it gets some. */
-#define RESERVE_MAX (UINT64_C(1) << 40)
+/* Untouched address space costs nothing, but a sandbox may grant less than is asked
+** for: ask for half, and so on. */
 #define RESERVE_MIN (UINT64_C(1) << 26)
+#define RESERVE_FACTOR 16u /* times the file's present size, if that is more */
 
 /* ---------------------------------------------------------------- PMEM -- */
 
@@ -113,24 +113,38 @@ static void *region_map(int fd, uint64_t length, const spm_media *media) {
   return mmap(NULL, length, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, fd, 0);
 }
 
-int spm_region_open(spm_region *r, int fd, const char *path, const spm_media *media) {
+static int reserve(spm_region *r, uint64_t room) {
+  uint64_t many = atomic_load(&r->allocated) * RESERVE_FACTOR;
+  r->reserved = RESERVE_MIN;
+  while (r->reserved < room || r->reserved < many) r->reserved *= 2;
+  for (; r->reserved >= RESERVE_MIN; r->reserved /= 2) {
+    r->base = region_map(r->fd, r->reserved, r->media);
+    if (r->base != MAP_FAILED) break;
+  }
+  if (r->base == MAP_FAILED) return spm_error(SQLITE_IOERR_MMAP, "mapping %s: %s", r->path, strerror(errno));
+  (void)madvise(r->base, r->reserved, MADV_DONTFORK);
+  return SQLITE_OK;
+}
+
+int spm_region_reaches(const spm_region *r, uint64_t size) {
+  if (size <= r->reserved) return SQLITE_OK;
+  return spm_error(SQLITE_IOERR_MMAP,
+                   "%s has %llu bytes, address space was found for %llu: open it again, or with more (ulimit -v)",
+                   r->path, (unsigned long long)size, (unsigned long long)r->reserved);
+}
+
+int spm_region_open(spm_region *r, int fd, const char *path, const spm_media *media, uint64_t room) {
   *r = (spm_region){.media = media, .base = MAP_FAILED, .fd = fd, .path = strdup(path)};
   if (r->path == NULL) {
     close(fd);
     r->fd = -1;
     return SQLITE_NOMEM;
   }
-  for (r->reserved = RESERVE_MAX; r->reserved >= RESERVE_MIN; r->reserved /= 2) {
-    r->base = region_map(fd, r->reserved, media);
-    if (r->base != MAP_FAILED) break;
-  }
-  if (r->base == MAP_FAILED) {
-    int rc = spm_error(SQLITE_IOERR_MMAP, "mapping %s: %s", path, strerror(errno));
-    spm_region_close(r);
-    return rc;
-  }
-  (void)madvise(r->base, r->reserved, MADV_DONTFORK);
-  return spm_region_refresh(r);
+  int rc = spm_region_refresh(r);
+  if (rc == SQLITE_OK) rc = reserve(r, room);
+  if (rc == SQLITE_OK) rc = spm_region_reaches(r, atomic_load(&r->allocated));
+  if (rc != SQLITE_OK) spm_region_close(r);
+  return rc;
 }
 
 void spm_region_close(spm_region *r) {

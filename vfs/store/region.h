@@ -48,6 +48,10 @@ struct spm_region {
   char *path;
 };
 
+/* Address space to ask for, in bytes: some hundred databases fit a process. */
+#define SPM_ROOM_DATA (UINT64_C(1) << 38)
+#define SPM_ROOM_SIDECAR (UINT64_C(1) << 36)
+
 extern const spm_media spm_media_pmem;
 extern const spm_media spm_media_pmem_forced;
 extern const spm_media spm_media_file;
@@ -58,8 +62,11 @@ const spm_media *spm_media_of(const char *path);
 /* Give a new file its first `size` bytes of space, which read as zero; closes `fd` if
 ** there is none. */
 int spm_file_allocate(int fd, const char *path, uint64_t size) SPM_MUST_CHECK;
-/* Map `fd` (the region takes it over) whose file is `path`. */
-int spm_region_open(spm_region *, int fd, const char *path, const spm_media *) SPM_MUST_CHECK;
+/* Map `fd` (the region takes it over) whose file is `path`, with address space for
+** `room` bytes or for many times what it holds now, if there is as much. */
+int spm_region_open(spm_region *, int fd, const char *path, const spm_media *, uint64_t room) SPM_MUST_CHECK;
+/* Does [0, size) lie in the address space?  Another process may have reserved more. */
+int spm_region_reaches(const spm_region *, uint64_t size) SPM_MUST_CHECK;
 void spm_region_close(spm_region *);
 
 /* Make [0, size) writable, growing the file in steps.  SQLITE_FULL on a full disk. */

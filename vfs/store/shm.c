@@ -51,7 +51,7 @@ int spm_shm_create(spm_store *s, const spm_superblock *block) {
   char *name = spm_sidecar(s->path, "-pmshm");
   if (name == NULL) return SQLITE_NOMEM;
   int fd, rc = spm_sidecar_create(s->data.fd, name, &fd);
-  if (rc == SQLITE_OK) rc = spm_region_open(&s->shared, fd, name, &spm_media_file);
+  if (rc == SQLITE_OK) rc = spm_region_open(&s->shared, fd, name, &spm_media_file, SPM_ROOM_SIDECAR);
   free(name);
   if (rc == SQLITE_OK) rc = spm_region_grow(&s->shared, SPM_SHM_IMAGES, SPM_BLOCK_SIZE);
   if (rc != SQLITE_OK) return rc;
@@ -89,7 +89,7 @@ int spm_shm_join(spm_store *s) {
   char *name = spm_sidecar(s->path, "-pmshm");
   if (name == NULL) return SQLITE_NOMEM;
   int fd, rc = spm_sidecar_open(name, &fd);
-  if (rc == SQLITE_OK) rc = spm_region_open(&s->shared, fd, name, &spm_media_file);
+  if (rc == SQLITE_OK) rc = spm_region_open(&s->shared, fd, name, &spm_media_file, SPM_ROOM_SIDECAR);
   if (rc == SQLITE_OK && !shm_fits(s))
     rc = spm_error(SQLITE_CANTOPEN, "%s belongs to another life or another version of this library", name);
   free(name);
@@ -112,7 +112,9 @@ int spm_slot_claim(spm_store *s, uint32_t *slot) {
     atomic_store(&shm->slots[i].pointing, 0);
     atomic_store(&shm->slots[i].taken, 1);
     shm->slots[i].pid = (uint64_t)getpid();
-    if (atomic_load(&shm->slot_high_water) <= i) atomic_store(&shm->slot_high_water, i + 1);
+    /* Second connections of a process are made without the gate: never lower it. */
+    for (uint32_t high = atomic_load(&shm->slot_high_water); high <= i;)
+      if (atomic_compare_exchange_weak(&shm->slot_high_water, &high, i + 1)) break;
     *slot = i;
   }
   pthread_mutex_unlock(&s->slots_mutex);

@@ -67,6 +67,11 @@ static int check_exclusion(spm_conn *c) {
   return spm_takeover_if_dead(c);
 }
 
+static void give_up(spm_conn *c) {
+  atomic_store(&c->store->shm->slots[c->slot].snapshot, SPM_SNAPSHOT_FREE);
+  end_pointing(c);
+}
+
 int spm_snapshot_begin(spm_conn *c) {
   spm_shm *shm = c->store->shm;
   _Atomic uint64_t *slot = &shm->slots[c->slot].snapshot;
@@ -77,8 +82,7 @@ int spm_snapshot_begin(spm_conn *c) {
     int rc = check_exclusion(c);
     if (rc == SQLITE_OK) rc = await_word(c, &word);
     if (rc != SQLITE_OK) {
-      atomic_store(slot, SPM_SNAPSHOT_FREE);
-      end_pointing(c);
+      give_up(c);
       return rc;
     }
     uint64_t lsn = SPM_PUBLISHED_LSN(word);
@@ -86,6 +90,11 @@ int spm_snapshot_begin(spm_conn *c) {
     uint64_t size = atomic_load_explicit(&state->logical_size, memory_order_acquire);
     /* The state of n is overwritten only by the commit after the next. */
     if (atomic_load(&shm->published) != word) continue;
+    rc = spm_region_reaches(&c->store->data, size);
+    if (rc != SQLITE_OK) {
+      give_up(c);
+      return rc;
+    }
     atomic_store_explicit(slot, lsn, memory_order_release);
     c->snapshot = lsn;
     c->snapshot_size = size;

@@ -151,7 +151,7 @@ static int check_same_file(const spm_store *s) {
 
 static int map_data(spm_store *s) {
   int fd, rc = open_data(s->path, &fd);
-  return rc == SQLITE_OK ? spm_region_open(&s->data, fd, s->path, s->log.media) : rc;
+  return rc == SQLITE_OK ? spm_region_open(&s->data, fd, s->path, s->log.media, SPM_ROOM_DATA) : rc;
 }
 
 /* ------------------------------------------------------------- the log -- */
@@ -160,7 +160,7 @@ static int open_log(spm_store *s, spm_superblock *block) {
   char *name = spm_sidecar(s->path, "-pmlog");
   if (name == NULL) return SQLITE_NOMEM;
   int fd, rc = spm_sidecar_open(name, &fd);
-  if (rc == SQLITE_OK) rc = spm_region_open(&s->log, fd, name, spm_media_of(name));
+  if (rc == SQLITE_OK) rc = spm_region_open(&s->log, fd, name, spm_media_of(name), SPM_ROOM_SIDECAR);
   free(name);
   if (rc == SQLITE_OK) rc = spm_superblock_read(&s->log, block);
   if (rc == SQLITE_OK && memcmp(block->life, s->life, SPM_LIFE_SIZE) != 0)
@@ -175,7 +175,7 @@ static int create_log(spm_store *s, spm_superblock *block) {
   if (name == NULL) return SQLITE_NOMEM;
   int fd, rc = spm_sidecar_create(s->locks.fd, name, &fd);
   if (rc == SQLITE_OK) rc = spm_file_allocate(fd, name, spm_segment_offset(1));
-  if (rc == SQLITE_OK) rc = spm_region_open(&s->log, fd, name, spm_media_of(name));
+  if (rc == SQLITE_OK) rc = spm_region_open(&s->log, fd, name, spm_media_of(name), SPM_ROOM_SIDECAR);
   static const uint8_t zeros[SPM_SEGMENT_SIZE];
   if (rc == SQLITE_OK) rc = spm_append(&s->log, spm_segment_offset(0), zeros, sizeof zeros);
   *block = (spm_superblock){.sequence = 1, .next_txid = 1};
@@ -331,7 +331,10 @@ int spm_store_create(const char *path, const spm_store_options *options, spm_con
 static int end_life(spm_store *s) {
   spm_shm *shm = s->shm;
   if (spm_writer_held(shm) || spm_poisoned(s)) return SQLITE_BUSY;
+  uint8_t life[SPM_LIFE_SIZE];
   int rc = check_same_file(s);
+  if (rc == SQLITE_OK) rc = host->identify(s->locks.fd, life);
+  if (rc == SQLITE_OK && memcmp(life, s->life, SPM_LIFE_SIZE) != 0) rc = SQLITE_NOTFOUND;
   if (rc == SQLITE_OK) rc = spm_checkpoint_all(s);
   if (rc != SQLITE_OK) return rc;
   uint64_t size = atomic_load(&spm_committed(shm)->logical_size);
@@ -343,11 +346,14 @@ static int end_life(spm_store *s) {
   return rc;
 }
 
-static void detach_last(spm_store *s, int (*exclude)(void *), void *argument) {
-  /* A slot's byte was given back a moment ago: whoever takes the gate before us
-  ** joins or recovers, and then somebody is alive here. */
-  if (spm_gate_enter(&s->locks, GATE_PATIENCE_MS) != SQLITE_OK) return;
-  if (!spm_any_slot_alive(&s->locks) && exclude(argument) == SQLITE_OK && end_life(s) != SQLITE_OK)
+/* The slot goes under the gate: given back before, somebody could attach, commit and
+** leave again, and the life that would be ended here is not the one X is in. */
+static void detach_last(spm_store *s, uint32_t slot, int (*exclude)(void *), void *argument) {
+  bool gate = spm_gate_enter(&s->locks, GATE_PATIENCE_MS) == SQLITE_OK;
+  spm_slot_release(s, slot);
+  if (!gate) return;
+  bool whole = !spm_writer_held(s->shm) && !spm_poisoned(s); /* or a stub may be needed yet */
+  if (!spm_any_slot_alive(&s->locks) && whole && exclude(argument) == SQLITE_OK && end_life(s) != SQLITE_OK)
     spm_notice("%s keeps its log: it will be recovered when it is opened again", s->path);
   spm_gate_leave(&s->locks);
 }
@@ -375,8 +381,7 @@ void spm_store_detach(spm_conn *c, int (*exclude)(void *), void *argument) {
       int rc = spm_takeover_if_dead(c);
       if (rc != SQLITE_OK && rc != SQLITE_BUSY) spm_poison(s);
     }
-    spm_slot_release(s, c->slot);
-    detach_last(s, exclude, argument);
+    detach_last(s, c->slot, exclude, argument);
     registry_remove(s);
     store_free(s);
   }

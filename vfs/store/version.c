@@ -27,7 +27,7 @@ static_assert(SPM_BUCKET_COUNT == 1u << (32 - 18), "bucket_of() fits the table")
 
 static void push_free(spm_store *s, uint32_t image) {
   spm_image_meta *meta = meta_of(s, image);
-  atomic_store_explicit(&meta->until, 0, memory_order_relaxed);
+  atomic_store_explicit(&meta->until, 0, memory_order_release);
   atomic_store_explicit(&meta->newer, s->shm->image_free, memory_order_relaxed);
   s->shm->image_free = image;
   s->shm->image_free_count++;
@@ -53,8 +53,10 @@ int spm_versions_init(spm_store *s) {
 }
 
 int spm_versions_reserve(spm_store *s, uint64_t count) {
+  int rc = spm_region_reaches(&s->shared, chunk_offset(s->shm->image_count));
+  if (rc != SQLITE_OK) return rc;
   while (s->shm->image_free_count < count) {
-    int rc = add_chunk(s);
+    rc = add_chunk(s);
     if (rc != SQLITE_OK) return rc;
   }
   return SQLITE_OK;
@@ -99,8 +101,10 @@ void spm_versions_save(spm_store *s, uint32_t block, uint64_t until, uint64_t ne
   publish_image(s, image);
 }
 
-/* Take an image out of its bucket, where `link` points to it, and out of the queue. */
-static void free_image(spm_store *s, _Atomic uint32_t *link, uint32_t image) {
+/* Take an image out of its bucket, where `link` points to it, and out of the queue, and
+** put it with the retired ones.  What readers follow stays as it is: one that stands on
+** it goes on to the rest of its chain. */
+static void unlink_image(spm_store *s, _Atomic uint32_t *link, uint32_t image, uint32_t *retired) {
   spm_shm *shm = s->shm;
   spm_image_meta *meta = meta_of(s, image);
   uint32_t newer = atomic_load(&meta->newer), older = meta->older;
@@ -113,26 +117,37 @@ static void free_image(spm_store *s, _Atomic uint32_t *link, uint32_t image) {
     shm->image_newest = older;
   else
     meta_of(s, newer)->older = older;
-  push_free(s, image);
+  meta->older = *retired;
+  *retired = image;
   atomic_fetch_sub(&shm->images_live, 1);
 }
 
-static void free_oldest(spm_store *s) {
+/* The count of changes moves on before anything is used again, and is never odd here:
+** no reader waits for a writer that is stopped in between. */
+static void free_retired(spm_store *s, uint32_t image) {
+  if (image == SPM_IMAGE_NONE) return;
+  atomic_fetch_add(&s->shm->versions_changed, 2);
+  while (image != SPM_IMAGE_NONE) {
+    uint32_t next = meta_of(s, image)->older;
+    push_free(s, image);
+    image = next;
+  }
+}
+
+static void unlink_oldest(spm_store *s, uint32_t *retired) {
   uint32_t image = s->shm->image_oldest;
   _Atomic uint32_t *link = bucket_of(s->shm, atomic_load(&meta_of(s, image)->block));
   while (atomic_load(link) != image) link = &meta_of(s, atomic_load(link))->next;
-  free_image(s, link, image);
+  unlink_image(s, link, image, retired);
 }
 
 void spm_versions_reclaim(spm_store *s, uint64_t oldest, uint32_t limit) {
   spm_shm *shm = s->shm;
-  if (shm->image_oldest == SPM_IMAGE_NONE || atomic_load(&meta_of(s, shm->image_oldest)->until) > oldest)
-    return;
-  atomic_fetch_add(&shm->versions_changed, 1);
+  uint32_t retired = SPM_IMAGE_NONE;
   while (limit-- > 0 && shm->image_oldest != SPM_IMAGE_NONE &&
          atomic_load(&meta_of(s, shm->image_oldest)->until) <= oldest)
-    free_oldest(s);
-  atomic_fetch_add(&shm->versions_changed, 1);
+    unlink_oldest(s, &retired);
+  free_retired(s, retired);
 }
 
 /* The `until` of the next older image of the same block, 0: there is none. */
@@ -153,17 +168,17 @@ static bool image_needed(spm_store *s, uint32_t image, const uint64_t *snapshots
 
 void spm_versions_sweep(spm_store *s, const uint64_t *snapshots, uint32_t count, uint32_t buckets) {
   spm_shm *shm = s->shm;
-  atomic_fetch_add(&shm->versions_changed, 1);
+  uint32_t retired = SPM_IMAGE_NONE;
   while (buckets-- > 0) {
     _Atomic uint32_t *link = &shm->buckets[shm->sweep_bucket++ % SPM_BUCKET_COUNT];
     for (uint32_t image; (image = atomic_load(link)) != SPM_IMAGE_NONE;) {
       if (image_needed(s, image, snapshots, count))
         link = &meta_of(s, image)->next;
       else
-        free_image(s, link, image);
+        unlink_image(s, link, image, &retired);
     }
   }
-  atomic_fetch_add(&shm->versions_changed, 1);
+  free_retired(s, retired);
 }
 
 /* The queue must come back in LSN order.  Images of one commit are equal in it. */
@@ -202,14 +217,18 @@ int spm_versions_rebuild(spm_store *s, uint64_t last) {
 
 /* ---- the reader's side ---- */
 
+/* Asked after an image's number was read, never before: a chunk that was added in
+** between would end the walk at its first image, with those behind it unseen. */
+static uint32_t image_count(const spm_shm *shm) { return *(const volatile uint32_t *)&shm->image_count; }
+
 /* The image of `block` that `snapshot` needs; SPM_IMAGE_NONE if the block in place
 ** is right.  Steps are bounded: a walk that meets a change may go astray. */
-static uint32_t find_image(spm_store *s, uint32_t block, uint64_t snapshot, uint32_t count) {
+static uint32_t find_image(spm_store *s, uint32_t block, uint64_t snapshot) {
   uint32_t best = SPM_IMAGE_NONE;
   uint64_t best_until = UINT64_MAX;
   uint32_t steps = 0;
   for (uint32_t i = atomic_load_explicit(bucket_of(s->shm, block), memory_order_acquire);
-       i < count && steps < count; steps++) {
+       i < image_count(s->shm) && steps < image_count(s->shm); steps++) {
     spm_image_meta *meta = meta_of(s, i);
     uint64_t until = atomic_load_explicit(&meta->until, memory_order_acquire);
     if (atomic_load_explicit(&meta->block, memory_order_relaxed) == block && until > snapshot &&
@@ -231,8 +250,9 @@ int spm_versions_read(spm_store *s, uint32_t block, uint64_t snapshot, uint32_t 
       spm_cpu_relax();
       continue;
     }
-    uint32_t count = *(volatile uint32_t *)&shm->image_count;
-    uint32_t image = find_image(s, block, snapshot, count);
+    int rc = spm_region_reaches(&s->shared, chunk_offset(image_count(shm)));
+    if (rc != SQLITE_OK) return rc;
+    uint32_t image = find_image(s, block, snapshot);
     if (image != SPM_IMAGE_NONE) memcpy(to, content_of(s, image) + offset, n);
     atomic_thread_fence(memory_order_acquire);
     if (atomic_load_explicit(&shm->versions_changed, memory_order_relaxed) == before)
