@@ -162,8 +162,8 @@ int spm_super_decide(const char *path, const char *super, bool *committed) {
                    path, super);
 }
 
-/* SQLite's own rule: it goes when no child names it any more. */
-static int delete_super(const char *super) {
+/* SQLite's own rule: it goes when no child names it any more, `mine` aside. */
+static int delete_super(const char *super, const char *mine) {
   bool there, needed = false;
   char *children;
   uint64_t size;
@@ -173,6 +173,7 @@ static int delete_super(const char *super) {
   if (rc != SQLITE_OK) return rc;
   for (uint64_t at = 0; rc == SQLITE_OK && !needed && at < size; at += strlen(children + at) + 1) {
     char *named;
+    if (strcmp(children + at, mine) == 0) continue;
     rc = super_of(children + at, &named);
     needed = named != NULL && strcmp(named, super) == 0;
     free(named);
@@ -181,14 +182,17 @@ static int delete_super(const char *super) {
   return rc == SQLITE_OK && !needed ? parent->xDelete(parent, super, 0) : rc;
 }
 
+/* The super-journal first: were the stub gone and this interrupted, nobody would look
+** for it again. */
 int spm_super_settled(const char *path, const char *super) {
   char *journal = journal_of(path), *named = NULL;
-  int rc = journal ? super_of(journal, &named) : SQLITE_NOMEM;
+  int rc = journal ? delete_super(super, journal) : SQLITE_NOMEM;
+  if (rc == SQLITE_OK) rc = super_of(journal, &named);
   if (rc == SQLITE_OK && named != NULL && strcmp(named, super) == 0)
     rc = parent->xDelete(parent, journal, 1);
   free(named);
   free(journal);
-  return rc == SQLITE_OK ? delete_super(super) : rc;
+  return rc;
 }
 
 int spm_super_sweep(const char *path) {
