@@ -16,9 +16,9 @@ typedef enum kind { WORD, BYTES } kind;
 static const struct {
   const char *name;
   kind kind;
-  const char *initial, *allowed, *meaning;
+  const char *initial, *allowed;
 } table[] = {
-#define X(name, kind, initial, allowed, meaning) {#name, kind, initial, allowed, meaning},
+#define X(name, kind, initial, allowed, meaning) {#name, kind, initial, allowed},
     SPM_OPTION_TABLE(X)
 #undef X
 };
@@ -110,13 +110,4 @@ char *spm_options_show(const spm_options *o, const char *pragma) {
   if (i < 0) return NULL;
   if (table[i].kind == BYTES) return sqlite3_mprintf("%llu", o->bytes[i]);
   return sqlite3_mprintf("%.*s", (int)strcspn(o->word[i], "|"), o->word[i]);
-}
-
-const char *spm_options_describe(unsigned i, const char **initial, const char **allowed,
-                                 const char **meaning) {
-  if (i >= SPM_OPTION_COUNT) return NULL;
-  *initial = table[i].initial;
-  *allowed = table[i].allowed;
-  *meaning = table[i].meaning;
-  return table[i].name;
 }

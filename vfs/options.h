@@ -42,9 +42,5 @@ int spm_options_set(spm_options *, const char *pragma, const char *value) SPM_MU
 /* The present value of the option a pragma names ("pmem_mode"), as text from
 ** sqlite3_mprintf; NULL: no such option. */
 char *spm_options_show(const spm_options *, const char *pragma);
-/* The table, a line an option, for documents and tests: name, default, allowed,
-** meaning; NULL past its end. */
-const char *spm_options_describe(unsigned i, const char **initial, const char **allowed,
-                                 const char **meaning);
 
 #endif

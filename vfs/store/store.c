@@ -393,11 +393,9 @@ void spm_store_detach(spm_conn *c, int (*exclude)(void *), void *argument) {
 
 const uint8_t *spm_store_life(const spm_conn *c) { return c->store->life; }
 const char *spm_store_medium(const spm_conn *c) { return c->store->data.media->name; }
-uint64_t spm_store_log_size_max(const spm_conn *c) { return atomic_load(&c->store->log_size_max); }
 void spm_store_set_log_size_max(spm_conn *c, uint64_t bytes) { atomic_store(&c->store->log_size_max, bytes); }
 uint64_t spm_conn_size(const spm_conn *c) { return c->writing ? c->size : c->snapshot_size; }
 uint64_t spm_conn_committed_size(const spm_conn *c) { return c->snapshot_size; }
-uint64_t spm_conn_lsn(const spm_conn *c) { return c->snapshot; }
 bool spm_conn_writing(const spm_conn *c) { return c->writing; }
 bool spm_conn_modified(const spm_conn *c) { return c->writing && c->modified; }
 bool spm_conn_poisoned(const spm_conn *c) { return spm_poisoned(c->store); }

@@ -56,15 +56,14 @@ int spm_store_create(const char *path, const spm_store_options *, spm_conn **) S
 ** next attachment recovers. */
 void spm_store_detach(spm_conn *, int (*exclude)(void *), void *argument);
 
-/* Bytes of the stamp's life in use; the medium's name; the committed size. */
+/* The id of the life; the medium's name; the log's limit. */
 const uint8_t *spm_store_life(const spm_conn *);
 const char *spm_store_medium(const spm_conn *);
-uint64_t spm_store_log_size_max(const spm_conn *);
 void spm_store_set_log_size_max(spm_conn *, uint64_t bytes);
-/* The LSN and size this connection sees, in its snapshot or its transaction. */
+/* Bytes of X as this connection sees them, in its snapshot or its transaction; and as
+** they are committed. */
 uint64_t spm_conn_size(const spm_conn *);
 uint64_t spm_conn_committed_size(const spm_conn *);
-uint64_t spm_conn_lsn(const spm_conn *);
 bool spm_conn_writing(const spm_conn *);
 bool spm_conn_modified(const spm_conn *);
 /* A flush failed, here or in another process: nothing can be promised (S8). */
