@@ -35,7 +35,7 @@ spm_header_kind spm_stamp_kind(const uint8_t *header, uint64_t n) {
   if (n < SPM_HEADER_SIZE || memcmp(header, SQLITE_MAGIC, sizeof SQLITE_MAGIC) != 0)
     return SPM_HEADER_FOREIGN;
   uint8_t write_format = header[FORMAT_AT], read_format = header[FORMAT_AT + 1];
-  if (write_format == FORMAT_STAMP && read_format == FORMAT_STAMP) {
+  if (write_format == 1 && read_format == FORMAT_STAMP) {
     static const uint8_t none[LIFE_SIZE];
     if (memcmp(header + LIFE_AT, LIFE_MAGIC, 4) == 0) return SPM_HEADER_STAMPED;
     return memcmp(header + LIFE_AT, none, sizeof none) == 0 ? SPM_HEADER_HALF : SPM_HEADER_FOREIGN;
@@ -61,7 +61,7 @@ static void fill_life(uint8_t *to, const uint8_t life[SPM_LIFE_SIZE]) {
 }
 
 int spm_stamp_write(spm_conn *c) {
-  static const uint8_t format[2] = {FORMAT_STAMP, FORMAT_STAMP};
+  static const uint8_t format[2] = {1, FORMAT_STAMP};
   uint8_t life[LIFE_SIZE];
   fill_life(life, spm_store_life(c));
   int rc = spm_write(c, FORMAT_AT, sizeof format, format);
@@ -88,7 +88,7 @@ static int write_durably(spm_region *data, uint64_t offset, const void *bytes, s
 /* The whole header in one piece: it lies in one sector, and on persistent memory
 ** the life is durable before the format bytes are. */
 int spm_stamp_on(spm_region *data, const uint8_t life[SPM_LIFE_SIZE], uint64_t *logical_size) {
-  static const uint8_t format[2] = {FORMAT_STAMP, FORMAT_STAMP};
+  static const uint8_t format[2] = {1, FORMAT_STAMP};
   uint8_t header[SPM_HEADER_SIZE] = SQLITE_MAGIC;
   int rc = SQLITE_OK;
   if (*logical_size == 0) {

@@ -5,15 +5,19 @@
 ** would write (and the VFS shows them as SQLite would):
 **
 **     OFFSET  SIZE  SQLITE WRITES            STAMPED
-**     18      2     format 1, 1              0x70 0x70: "file is not a database"
+**     18      2     format 1, 1              1, 0x70: "file is not a database"
 **     24      4     change counter           one more: caches elsewhere are stale
 **     72      4     zero                     "PMEM"
 **     76      16    zero                     the life's random id
 **     92      4     counter's twin           the same as 24
 **
+** Byte 18 stays as it is: a write format that SQLite does not know would make its
+** connections read-only for good, also when the stamp is long gone.
+**
 ** A file of no length gets a placeholder: a stamped page whose page size field is
-** zero.  Taking the stamp off moves the counter on, clears 72 to 91 and 18, 19 last, each with a
-** sync of its own; in between (stamped, no life) the file needs nothing but that.
+** zero.  Taking the stamp off clears 72 to 91, moves the counter on, and restores 18
+** and 19 last, each with a sync of its own; in between (stamped, no life) the file
+** needs nothing but that.
 */
 #ifndef SPM_STAMP_H
 #define SPM_STAMP_H
