@@ -33,6 +33,8 @@ const char *file_path(const char *name) {
 
 int main(void) {
   SRunner *runner = srunner_create(format_suite());
+  srunner_add_suite(runner, adopt_suite());
+  srunner_add_suite(runner, multi_suite());
   srunner_add_suite(runner, vfs_suite());
   srunner_add_suite(runner, zero_copy_suite());
   srunner_add_suite(runner, processes_suite());

@@ -70,11 +70,19 @@ static void churn(const pair *p, int from, int rows) {
 
 /* --------------------------------------------------------- journal modes -- */
 
+/* What SQLite answers to setting it. */
+static const char *set_journal_mode(sqlite3 *db, const char *mode) {
+  char *sql = sqlite3_mprintf("PRAGMA journal_mode = %s", mode);
+  const char *answer = text(db, sql);
+  sqlite3_free(sql);
+  return answer;
+}
+
 START_TEST(every_journal_mode) {
   const char *mode = journal_modes[_i / MEDIA];
   bool off = _i / MEDIA == JOURNAL_OFF;
   pair p = open_pair(_i % MEDIA, "modes.db");
-  ck_assert_int_eq(sqlite3_stricmp(text(p.db, sqlite3_mprintf("PRAGMA journal_mode = %s", mode)), mode), 0);
+  ck_assert_int_eq(sqlite3_stricmp(set_journal_mode(p.db, mode), mode), 0);
   prepare_to_spill(&p);
   for (int round = 0; round < 4; round++) {
     both(&p, "BEGIN");
@@ -122,7 +130,8 @@ START_TEST(wal_is_answered_with_the_mode_in_force) {
   expect(p.db, "PRAGMA journal_mode = WAL", "delete");
   prepare_to_spill(&p);
   for (int i = 0; i < JOURNAL_MODES; i++) {
-    const char *mode = text(p.db, sqlite3_mprintf("PRAGMA journal_mode = %s", journal_modes[i]));
+    char mode[16];
+    (void)sqlite3_snprintf((int)sizeof mode, mode, "%s", set_journal_mode(p.db, journal_modes[i]));
     expect(p.db, "PRAGMA journal_mode = WAL", mode);
     expect(p.db, "PRAGMA main.journal_mode = wal", mode);
     expect(p.db, "PRAGMA journal_mode", mode);

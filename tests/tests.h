@@ -10,6 +10,7 @@ Suite *format_suite(void);
 Suite *processes_suite(void);
 Suite *scripts_suite(void);
 Suite *zero_copy_suite(void);
+Suite *adopt_suite(void);
 Suite *multi_suite(void);
 Suite *vfs_suite(void);
 

@@ -105,6 +105,9 @@ static int create(spm_dbfile *f) {
   if (rc == SQLITE_OK) rc = leftovers(f, &found);
   if (rc != SQLITE_OK) return rc;
   if (found || (kind != SPM_HEADER_EMPTY && kind != SPM_HEADER_PLAIN)) return SQLITE_NOTFOUND;
+  /* A file of one byte is an empty database to SQLite's unix VFS, and is told as such. */
+  if (kind == SPM_HEADER_EMPTY) rc = f->parent->pMethods->xTruncate(f->parent, 0);
+  if (rc != SQLITE_OK) return rc;
   spm_store_options options = store_options(f);
   return spm_store_create(f->path, &options, &f->conn);
 }

@@ -39,7 +39,8 @@ static int segment_make(spm_store *s, uint32_t segment) {
   static const uint8_t zeros[65536];
   for (uint32_t at = 0; rc == SQLITE_OK && at < SPM_SEGMENT_SIZE; at += (uint32_t)sizeof zeros)
     rc = spm_append(&s->log, offset + at, zeros, sizeof zeros);
-  return rc;
+  /* Durable, its place in the file too, before a LINK can lead there. */
+  return rc == SQLITE_OK ? spm_sync(&s->log) : rc;
 }
 
 int spm_segment_take(spm_store *s, uint32_t *segment) {
@@ -309,7 +310,9 @@ int spm_log_next(spm_log_reader *r, const spm_record **found) {
   if (r->pos.offset % SPM_LINE_SIZE != 0) return SQLITE_DONE;
   int rc = load_segment(r, r->pos.offset, &bytes);
   if (rc != SQLITE_OK) return rc;
-  if (bytes == NULL) return SQLITE_DONE;
+  if (bytes == NULL)
+    return spm_error(SQLITE_CORRUPT, "%s was truncated: it ends before byte %llu, where it has to go on",
+                     r->log->path, (unsigned long long)r->pos.offset);
   uint64_t at = r->pos.offset - spm_segment_offset(spm_offset_segment(r->pos.offset));
   const spm_record *record = (const spm_record *)(const void *)(bytes + at);
   if (!record_whole(record, SPM_SEGMENT_SIZE - at, r->salt)) return SQLITE_DONE;

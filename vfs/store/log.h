@@ -6,6 +6,9 @@
 ** publishes.  So a rollback is to forget: records beyond the committed tail are
 ** overwritten by the next transaction, whose first record breaks the chain to
 ** whatever of them is left behind it.
+**
+** A segment is durably part of the file before anything leads into it: so a position
+** behind the file's end is no torn tail, but a log that somebody truncated.
 */
 #ifndef SPM_LOG_H
 #define SPM_LOG_H
