@@ -36,8 +36,12 @@ int main(void) {
   srunner_add_suite(runner, adopt_suite());
   srunner_add_suite(runner, multi_suite());
   srunner_add_suite(runner, vfs_suite());
+  srunner_add_suite(runner, growth_suite());
   srunner_add_suite(runner, zero_copy_suite());
   srunner_add_suite(runner, processes_suite());
+  srunner_add_suite(runner, log_suite());
+  srunner_add_suite(runner, store_suite());
+  srunner_add_suite(runner, recovery_suite());
   srunner_add_suite(runner, scripts_suite());
   srunner_run_all(runner, CK_ENV);
   int failed = srunner_ntests_failed(runner);

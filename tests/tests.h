@@ -8,7 +8,11 @@
 
 Suite *format_suite(void);
 Suite *processes_suite(void);
+Suite *log_suite(void);
+Suite *store_suite(void);
+Suite *recovery_suite(void);
 Suite *scripts_suite(void);
+Suite *growth_suite(void);
 Suite *zero_copy_suite(void);
 Suite *adopt_suite(void);
 Suite *multi_suite(void);

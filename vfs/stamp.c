@@ -85,22 +85,30 @@ static int write_durably(spm_region *data, uint64_t offset, const void *bytes, s
   return rc == SQLITE_OK ? spm_sync(data) : rc;
 }
 
+/* A file of no length is stamped by one write, which makes its page as well: a page of
+** zeros without a stamp would be no database, neither here nor for stock SQLite. */
+static int write_placeholder(spm_region *data, const uint8_t life[SPM_LIFE_SIZE]) {
+  uint8_t page[SPM_BLOCK_SIZE] = SQLITE_MAGIC;
+  page[FORMAT_AT] = 1;
+  page[FORMAT_AT + 1] = FORMAT_STAMP;
+  spm_put4(page + COUNTER_AT, 1);
+  fill_life(page + LIFE_AT, life);
+  int rc = spm_media_file.append(data, 0, page, sizeof page);
+  if (rc == SQLITE_OK) rc = spm_region_fsync(data);
+  return rc == SQLITE_OK ? spm_region_refresh(data) : rc;
+}
+
 /* The whole header in one piece: it lies in one sector, and on persistent memory
 ** the life is durable before the format bytes are. */
 int spm_stamp_on(spm_region *data, const uint8_t life[SPM_LIFE_SIZE], uint64_t *logical_size) {
   static const uint8_t format[2] = {1, FORMAT_STAMP};
-  uint8_t header[SPM_HEADER_SIZE] = SQLITE_MAGIC;
-  int rc = SQLITE_OK;
-  if (*logical_size == 0) {
-    rc = spm_region_grow(data, SPM_BLOCK_SIZE, SPM_BLOCK_SIZE);
-    if (rc == SQLITE_OK) rc = spm_region_fsync(data);
-  } else {
-    rc = spm_region_read(data, 0, header, sizeof header);
-  }
+  uint8_t header[SPM_HEADER_SIZE];
+  if (*logical_size == 0) return write_placeholder(data, life);
+  int rc = spm_region_read(data, 0, header, sizeof header);
   if (rc != SQLITE_OK) return rc;
   uint32_t counter = spm_get4(header + COUNTER_AT) + 1;
   spm_put4(header + COUNTER_AT, counter);
-  if (*logical_size != 0) spm_put4(header + COUNTER_TWIN_AT, counter);
+  spm_put4(header + COUNTER_TWIN_AT, counter);
   fill_life(header + LIFE_AT, life);
   header[FORMAT_AT] = header[FORMAT_AT + 1] = 1;
   rc = write_durably(data, 0, header, sizeof header);

@@ -56,9 +56,11 @@ static void add_lines(spm_store *s, line_sets *l, const spm_entry *entry) {
   l->set[i].lines |= lines;
 }
 
-static void add_record(spm_store *s, line_sets *l, const spm_record *record) {
+/* What a later truncate cut is skipped: there may be no place for it in X. */
+static void add_record(spm_store *s, line_sets *l, const spm_record *record, uint64_t size) {
   spm_entry_cursor c;
-  for (spm_entries_open(&c, record); spm_entries_next(&c);) add_lines(s, l, &c.entry);
+  for (spm_entries_open(&c, record); spm_entries_next(&c);)
+    if ((uint64_t)c.entry.block * SPM_BLOCK_SIZE < size) add_lines(s, l, &c.entry);
 }
 
 /* --------------------------------------------------------- superblock -- */
@@ -93,6 +95,7 @@ static int advance(spm_store *s, uint64_t budget) {
   spm_shm *shm = s->shm;
   uint64_t target = spm_committed_lsn(shm), size = shm->checkpoint_size, seen = 0;
   uint64_t segment = spm_offset_segment(shm->checkpoint.offset);
+  uint64_t end = atomic_load(&spm_committed(shm)->logical_size);
   uint32_t left = 0, leaving[4];
   line_sets lines = {0};
   spm_log_reader r;
@@ -104,7 +107,7 @@ static int advance(spm_store *s, uint64_t budget) {
       return spm_error(SQLITE_IOERR_READ, "%s: the record after LSN %llu can no longer be read",
                        s->log.path, (unsigned long long)r.pos.lsn);
     }
-    add_record(s, &lines, record);
+    add_record(s, &lines, record, end);
     seen += spm_record_span(record->length);
     if (record->flags & SPM_REC_COMMIT) size = record->argument;
     if (spm_offset_segment(r.pos.offset) == segment) continue;

@@ -308,6 +308,7 @@ int spm_commit_stage(spm_conn *c, const char *super) {
   c->stage = SPM_STAGED;
   if (rc == SQLITE_OK) rc = reserve_images(c, super != NULL);
   if (rc == SQLITE_OK && super != NULL) rc = prepare(c, super);
+  if (rc == SQLITE_FULL) c->txn.starved = true;
   if (rc != SQLITE_OK) unstage(c);
   return rc;
 }
@@ -397,7 +398,7 @@ static void forget(spm_conn *c) {
 ** a thousand commits. */
 #define SWEEP_MIN 1024u
 #define SWEEP_BUCKETS 16u
-/* Commits between two looks for dead readers, while images wait for one. */
+/* LSNs between two looks for dead attachments, while there seem to be others. */
 #define REAP_INTERVAL 256u
 
 /* The database shrank: its space goes back once REDO begins behind it. */
@@ -421,8 +422,8 @@ static void tidy(spm_conn *c, uint64_t before) {
   spm_shm *shm = s->shm;
   uint64_t oldest, newest;
   bool alone = spm_snapshot_alone(s, c->slot);
+  if (!alone && c->snapshot / REAP_INTERVAL != before / REAP_INTERVAL) spm_snapshot_reap(s);
   if (atomic_load(&shm->images_live) > 0) {
-    if (c->snapshot / REAP_INTERVAL != before / REAP_INTERVAL) spm_snapshot_reap(s);
     spm_snapshot_scan(s, c->slot, &oldest, &newest);
     spm_versions_reclaim(s, oldest, RECLAIM_MAX);
     if (atomic_load(&shm->images_live) >= SWEEP_MIN) sweep(c);
@@ -431,7 +432,8 @@ static void tidy(spm_conn *c, uint64_t before) {
     spm_snapshot_scan(s, c->slot, &oldest, &newest);
     if (newest == 0) shm->covered_size = c->size;
   }
-  int rc = shm->covered_size == c->size && spm_data_slack(s, c->size) ? give_back(c, alone) : spm_checkpoint_step(s, alone);
+  int rc = spm_checkpoint_step(s, alone);
+  if (rc == SQLITE_OK && shm->covered_size == c->size && spm_data_slack(s, c->size)) rc = give_back(c, alone);
   if (rc != SQLITE_OK)
     spm_notice("%s: housekeeping after a commit failed: %s", s->path, spm_last_error());
 }
@@ -460,10 +462,11 @@ int spm_commit_finish(spm_conn *c) {
   rc = apply(c, from);
   if (rc != SQLITE_OK) {
     /* X could not be written: readers must not see half of it.  The word stays
-    ** marked, and recovery will REDO from the log. */
+    ** marked, and recovery will REDO from the log: so it is committed, and whoever
+    ** were told that it failed would see it come back to life (S8). */
     spm_poison(s);
     forget(c);
-    return SQLITE_IOERR_WRITE;
+    return SQLITE_OK;
   }
   spm_publish(s, c->txn.tail, c->size, c->txn.txid + 1);
   c->marked = false;
@@ -475,11 +478,22 @@ int spm_commit_finish(spm_conn *c) {
   return spm_txn_begin(s, &c->txn);
 }
 
+/* On a full disk the segments that are there must do: free those whose records X no
+** longer needs, or not even a DELETE would find room. */
+static void make_room(spm_conn *c) {
+  spm_store *s = c->store;
+  if (!c->txn.starved || spm_poisoned(s)) return;
+  c->txn.starved = false;
+  int rc = spm_checkpoint_all(s);
+  if (rc == SQLITE_OK) rc = spm_checkpoint_restart(s, false);
+  if (rc != SQLITE_OK) spm_notice("%s: no room could be made: %s", s->path, spm_last_error());
+}
+
 int spm_commit_rollback(spm_conn *c) {
   if (!c->modified) return SQLITE_OK;
   spm_store *s = c->store;
   int rc = SQLITE_OK;
-  if (c->marked && !spm_poisoned(s)) spm_unmark(s);
+  if (c->marked) spm_unmark(s); /* X is untouched */
   c->marked = false;
   if (c->stage == SPM_PREPARED && !spm_poisoned(s)) {
     /* The ABORT record must stand before anything says that the transaction is
@@ -498,6 +512,7 @@ int spm_commit_rollback(spm_conn *c) {
     spm_txn_rollback(s, &c->txn);
     if (taken > 4 && spm_checkpoint_trim(s, spm_snapshot_alone(s, c->slot)) != SQLITE_OK)
       spm_notice("%s: the log keeps its size: %s", s->path, spm_last_error());
+    make_room(c);
   }
   forget(c);
   c->size = c->snapshot_size;

@@ -67,6 +67,7 @@ typedef struct spm_txn {
   spm_record *record;   /* SPM_SEGMENT_SIZE bytes: the record being built        */
   uint32_t used;        /* payload bytes in it                                   */
   uint32_t changed;     /* blocks that differ                                    */
+  bool starved;         /* it met a full disk                                    */
 } spm_txn;
 
 typedef enum spm_stage { SPM_UNSTAGED, SPM_STAGED, SPM_PREPARED } spm_stage;

@@ -147,6 +147,7 @@ static int remember_segment(spm_txn *t, uint32_t segment) {
 static int append_link(spm_store *s, spm_txn *t) {
   uint32_t segment;
   int rc = spm_segment_take(s, &segment);
+  if (rc == SQLITE_FULL) t->starved = true;
   if (rc != SQLITE_OK) return rc;
   rc = remember_segment(t, segment);
   if (rc != SQLITE_OK) {

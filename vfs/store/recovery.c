@@ -102,6 +102,7 @@ int spm_log_harden(spm_store *s, spm_log_pos from, const spm_log_summary *sum) {
     if (rc == SQLITE_OK) spm_flush(&s->log, offset, spm_record_span(record->length));
   }
   spm_log_reader_close(&r);
+  spm_flush(&s->log, 0, SPM_LOG_HEADER_SIZE); /* its writer may have died before the fence (S6) */
   return rc == SQLITE_OK ? spm_sync(&s->log) : rc;
 }
 

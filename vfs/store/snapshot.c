@@ -24,6 +24,8 @@ static int await_word(spm_conn *c, uint64_t *word) {
     if (spin % SPINS_BEFORE_CLOCK != SPINS_BEFORE_CLOCK - 1) continue;
     int rc = spm_takeover_if_dead(c);
     if (rc != SQLITE_OK && rc != SQLITE_BUSY) return rc;
+    if (spm_poisoned(c->store)) /* X is half changed: only recovery helps */
+      return spm_error(SQLITE_IOERR, "%s: an earlier write failed; close it everywhere to recover it", c->store->path);
     uint64_t now = spm_now_us();
     if (deadline == 0) deadline = now + WAIT_MAX_US;
     if (now >= deadline) return SQLITE_BUSY;
@@ -188,7 +190,7 @@ void spm_snapshot_reap(spm_store *s) {
   uint32_t end = atomic_load(&shm->slot_high_water);
   pthread_mutex_lock(&s->slots_mutex);
   for (uint32_t i = 0; i < end; i++) {
-    if (s->owned[i] || atomic_load(&shm->slots[i].snapshot) == SPM_SNAPSHOT_FREE) continue;
+    if (s->owned[i] || !atomic_load(&shm->slots[i].taken)) continue;
     if (spm_slot_lock(&s->locks, i) != SQLITE_OK) continue;
     atomic_store(&shm->slots[i].snapshot, SPM_SNAPSHOT_FREE);
     atomic_store(&shm->slots[i].pointing, 0);

@@ -335,6 +335,9 @@ static int end_life(spm_store *s) {
   int rc = check_same_file(s);
   if (rc == SQLITE_OK) rc = host->identify(s->locks.fd, life);
   if (rc == SQLITE_OK && memcmp(life, s->life, SPM_LIFE_SIZE) != 0) rc = SQLITE_NOTFOUND;
+  if (rc == SQLITE_OK) rc = spm_region_refresh(&s->data);
+  if (rc == SQLITE_OK && atomic_load(&s->data.allocated) < shm->held_size)
+    rc = spm_error(SQLITE_CORRUPT, "%s was shortened while it was open", s->path);
   if (rc == SQLITE_OK) rc = spm_checkpoint_all(s);
   if (rc != SQLITE_OK) return rc;
   uint64_t size = atomic_load(&spm_committed(shm)->logical_size);

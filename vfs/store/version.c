@@ -62,7 +62,7 @@ int spm_versions_reserve(spm_store *s, uint64_t count) {
   return SQLITE_OK;
 }
 
-/* Link an image into its bucket and the queue; complete by now. */
+/* Link an image into its bucket and the queue; complete by now, and counted. */
 static void publish_image(spm_store *s, uint32_t image) {
   spm_shm *shm = s->shm;
   spm_image_meta *meta = meta_of(s, image);
@@ -75,7 +75,6 @@ static void publish_image(spm_store *s, uint32_t image) {
   else
     atomic_store(&meta_of(s, shm->image_newest)->newer, image);
   shm->image_newest = image;
-  atomic_fetch_add(&shm->images_live, 1);
   atomic_store(bucket, image);
 }
 
@@ -98,6 +97,7 @@ void spm_versions_save(spm_store *s, uint32_t block, uint64_t until, uint64_t ne
   atomic_store(&meta->block, block);
   /* Complete from here on, for the sweep of whoever inherits the writer lock. */
   atomic_store_explicit(&meta->until, until, memory_order_release);
+  atomic_fetch_add(&shm->images_live, 1);
   publish_image(s, image);
 }
 
@@ -197,7 +197,8 @@ int spm_versions_rebuild(spm_store *s, uint64_t last) {
   atomic_store(&shm->versions_changed, changed | 1);
   shm->image_free = shm->image_oldest = shm->image_newest = SPM_IMAGE_NONE;
   shm->image_free_count = 0;
-  atomic_store(&shm->images_live, 0);
+  /* Not 0 meanwhile: readers look there first, and would believe the block in place. */
+  atomic_fetch_add(&shm->images_live, 1);
   for (uint32_t i = 0; i < SPM_BUCKET_COUNT; i++) atomic_store(&shm->buckets[i], SPM_IMAGE_NONE);
   for (uint32_t i = count; i-- > 0;) {
     uint64_t until = atomic_load(&meta_of(s, i)->until);
@@ -210,6 +211,7 @@ int spm_versions_rebuild(spm_store *s, uint64_t last) {
   }
   qsort(order, live, sizeof *order, compare_images);
   for (uint32_t i = 0; i < live; i++) publish_image(s, (uint32_t)order[i][1]);
+  atomic_store(&shm->images_live, live);
   atomic_store(&shm->versions_changed, (changed | 1) + 1);
   free(order);
   return SQLITE_OK;
