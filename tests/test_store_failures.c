@@ -119,6 +119,30 @@ START_TEST(s8_every_failure_of_a_commit) {
 }
 END_TEST
 
+/* X could be changed only by half: the commit is durable and so it is one, but nobody may
+** read X before recovery, whatever the writer still tries in the same go. */
+START_TEST(s8_half_applied_is_never_read) {
+  x_medium(X_FILE);
+  const char *x = x_new("x.db", 8);
+  spm_conn *c = x_create(x), *reader = x_join(x);
+  x_commit(c, 0, 8, 1);
+  media_install();
+  x_ok(x_begin(c));
+  x_ok(x_fill(c, 0, 8, 2));
+  media_at(MEDIA_BIT(MEDIA_PWRITE), "x", 4, MEDIA_FAIL);
+  x_ok(spm_commit_finish(c));
+  x_ok(x_fill(c, 0, 8, 3));
+  ck_assert_int_eq(spm_commit_finish(c) & 0xff, SQLITE_IOERR);
+  x_end(c);
+  ck_assert_int_eq(spm_snapshot_begin(reader) & 0xff, SQLITE_IOERR);
+  x_detach(reader);
+  x_detach(c);
+  c = x_join(x);
+  ck_assert_uint_eq(x_read(c, 0, 8), 2);
+  x_detach(c);
+}
+END_TEST
+
 /* Every operation of a clean close fails in turn. */
 START_TEST(s8_every_failure_of_a_close) {
   x_medium(_i);
@@ -232,6 +256,7 @@ void store_failures(TCase *tcase) {
   tcase_add_loop_test(tcase, s8_failed_commit_stays_failed, 0, 2 * FAILING);
   tcase_add_loop_test(tcase, s8_failed_checkpoint_poisons, 0, 3);
   tcase_add_test(tcase, s8_every_failure_of_a_commit);
+  tcase_add_test(tcase, s8_half_applied_is_never_read);
   tcase_add_loop_test(tcase, s8_every_failure_of_a_close, 0, X_MEDIA);
   tcase_add_loop_test(tcase, s10_full_disk_before_the_commit_record, 0, 3 * X_MEDIA);
   tcase_add_loop_test(tcase, s10_room_for_the_images_of_small_commits, 0, X_MEDIA);

@@ -465,6 +465,7 @@ int spm_commit_finish(spm_conn *c) {
     ** marked, and recovery will REDO from the log: so it is committed, and whoever
     ** were told that it failed would see it come back to life (S8). */
     spm_poison(s);
+    c->marked = false; /* for good: no rollback may take it back */
     forget(c);
     return SQLITE_OK;
   }

@@ -76,23 +76,27 @@ bool spm_segment_mark(spm_store *s, uint32_t segment) {
   return true;
 }
 
+/* Shared memory first: an heir must not count on space that is gone. */
+static int cut_segments(spm_store *s, uint32_t end) {
+  spm_shm *shm = s->shm;
+  uint32_t made = shm->segments_made;
+  if (end >= made) return SQLITE_OK;
+  shm->segments_made = end;
+  for (uint32_t i = end; i < made; i++) bit_clear(shm->punched, i);
+  return spm_region_truncate(&s->log, spm_segment_offset(end));
+}
+
 int spm_log_shrink(spm_store *s, uint32_t keep, bool alone) {
   spm_shm *shm = s->shm;
   uint32_t end = shm->segments_made;
   while (alone && end > keep && !bit_get(shm->segments, end - 1)) end--;
-  if (end < shm->segments_made) {
-    int rc = spm_region_truncate(&s->log, spm_segment_offset(end));
-    if (rc != SQLITE_OK) return rc;
-    for (uint32_t i = end; i < shm->segments_made; i++) bit_clear(shm->punched, i);
-    shm->segments_made = end;
-  }
-  for (uint32_t i = keep; i < end; i++) {
+  int rc = cut_segments(s, end);
+  for (uint32_t i = keep; rc == SQLITE_OK && i < end; i++) {
     if (bit_get(shm->segments, i) || bit_get(shm->punched, i)) continue;
-    int rc = spm_region_punch(&s->log, spm_segment_offset(i), SPM_SEGMENT_SIZE);
-    if (rc != SQLITE_OK) return rc;
     bit_set(shm->punched, i);
+    rc = spm_region_punch(&s->log, spm_segment_offset(i), SPM_SEGMENT_SIZE);
   }
-  return SQLITE_OK;
+  return rc;
 }
 
 /* ------------------------------------------------------------ appending -- */

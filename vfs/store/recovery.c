@@ -92,14 +92,21 @@ int spm_settle_prepared(spm_store *s, spm_log_summary *sum, bool *committed) {
 
 /* -------------------------------------------------------------- 3 REDO -- */
 
+/* On FILE the records are written again: after a failed fdatasync the kernel takes
+** their pages for clean, and another one would do nothing. */
 int spm_log_harden(spm_store *s, spm_log_pos from, const spm_log_summary *sum) {
+  bool rewrite = !s->log.media->persistent;
   spm_log_reader r;
-  int rc = spm_log_reader_open(&r, &s->log, s->shm->salt, from, false);
+  int rc = spm_log_reader_open(&r, &s->log, s->shm->salt, from, rewrite);
   while (rc == SQLITE_OK && r.pos.lsn < sum->accepted.lsn) {
     uint64_t offset = r.pos.offset;
     const spm_record *record;
     rc = spm_log_next(&r, &record) == SQLITE_ROW ? SQLITE_OK : SQLITE_IOERR_READ;
-    if (rc == SQLITE_OK) spm_flush(&s->log, offset, spm_record_span(record->length));
+    if (rc != SQLITE_OK) break;
+    if (rewrite)
+      rc = spm_append(&s->log, offset, record, sizeof *record + record->length);
+    else
+      spm_flush(&s->log, offset, spm_record_span(record->length));
   }
   spm_log_reader_close(&r);
   spm_flush(&s->log, 0, SPM_LOG_HEADER_SIZE); /* its writer may have died before the fence (S6) */

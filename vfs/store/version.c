@@ -127,6 +127,7 @@ static void unlink_image(spm_store *s, _Atomic uint32_t *link, uint32_t image, u
 static void free_retired(spm_store *s, uint32_t image) {
   if (image == SPM_IMAGE_NONE) return;
   atomic_fetch_add(&s->shm->versions_changed, 2);
+  atomic_thread_fence(memory_order_release);
   while (image != SPM_IMAGE_NONE) {
     uint32_t next = meta_of(s, image)->older;
     push_free(s, image);
