@@ -25,7 +25,7 @@
 
 typedef struct company {
   const char *cast;
-  int count;
+  int count, medium;
   const char *path[MEMBERS_MAX];
   const char *journal_mode; /* of the stock ones */
   bool fails;               /* the last stock member cannot be written */
@@ -40,7 +40,7 @@ static sqlite3 *open_member(const company *c, int i) {
 
 static company gather(const char *cast, int medium, const char *journal_mode) {
   static const char *const names[] = {"main.db", "one.db", "two.db"};
-  company c = {.cast = cast, .count = (int)strlen(cast), .journal_mode = journal_mode};
+  company c = {.cast = cast, .count = (int)strlen(cast), .medium = medium, .journal_mode = journal_mode};
   for (int i = 0; i < c.count; i++) c.path[i] = path_on(medium, names[i]);
   return c;
 }
@@ -200,11 +200,12 @@ static void kill_at_every_step(const company *c) {
   for (bool killed = true; killed; n++) {
     ck_assert_int_lt(n, STEPS_MAX);
     for (int o = 0; o < 2; o++) {
+      if (c->medium == ON_DISK && o != n % 2) continue; /* slow: the orders in turn */
       begin_round(c);
       step_result result = kill_at_step(n, commit_and_leave, (void *)(uintptr_t)c);
       killed = result.killed;
       forgive_super(c, true);
-      if (n % 2 == o) stock_looks(c);
+      if (n / 2 % 2 == o) stock_looks(c);
       verify(c, order_of(c, n, o), n, result.marks > 1);
     }
   }
