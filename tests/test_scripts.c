@@ -13,6 +13,13 @@
 
 static glob_t scripts;
 
+/* What a script could not do here is told, though it passed. */
+static void tell_skipped(const char *path, char *output) {
+  for (char *line = strtok(output, "\n"); line != NULL; line = strtok(NULL, "\n"))
+    if (strncmp(line, "SKIPPED", 7) == 0) printf("  %s: %s\n", path, line);
+  (void)fflush(stdout);
+}
+
 START_TEST(script) {
   char command[2048], output[16384];
   const char *path = scripts.gl_pathv[_i];
@@ -32,6 +39,7 @@ START_TEST(script) {
   output[used] = 0;
   int status = pclose(pipe);
   ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s failed:\n%s", path, output);
+  tell_skipped(path, output);
 }
 END_TEST
 

@@ -2,7 +2,7 @@
 . tests/scripts/lib.inc
 for compiler in gcc clang; do
   if ! command -v $compiler >/dev/null; then
-    echo "tests/scripts/compilers.sh: there is no $compiler here" >>"$BUILD/skipped"
+    echo "SKIPPED: there is no $compiler here"
     continue
   fi
   make -s CC=$compiler CFLAGS=-O1 BUILD="$DISK/$compiler" all || fail "$compiler"

@@ -3,7 +3,7 @@
 # files, and no room for the sidecars at all.
 . tests/scripts/lib.inc
 
-skip() { echo "SKIPPED: $*"; echo "tests/scripts/fulldisk.sh: $*" >>"$BUILD/skipped"; exit 0; }
+skip() { echo "SKIPPED: $*"; exit 0; }
 disk=$PMEM/small
 mkdir "$disk"
 mount -t tmpfs -o size=6M none "$disk" 2>"$PMEM/why" || skip "no tmpfs can be mounted here: $(cat "$PMEM/why")"

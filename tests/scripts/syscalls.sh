@@ -5,7 +5,7 @@
 folder=$PMEM/syscalls
 mkdir "$folder"
 
-skip() { echo "SKIPPED: $*"; echo "tests/scripts/syscalls.sh: $*" >>"$BUILD/skipped"; exit 0; }
+skip() { echo "SKIPPED: $*"; exit 0; }
 command -v strace >/dev/null || skip 'there is no strace'
 strace -o "$folder/trace" true 2>"$folder/why" || skip "strace may not trace here: $(cat "$folder/why")"
 
