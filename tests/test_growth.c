@@ -106,6 +106,22 @@ START_TEST(images_do_not_pile_up_behind_an_old_snapshot) {
 }
 END_TEST
 
+/* V7: past 64 MiB the rollback journal moves from the heap to a temporary file.  A
+** savepoint is rolled back from it; the whole transaction would be without. */
+START_TEST(a_large_journal_is_read_back) {
+  const char *path = path_on(ON_PMEM, "journal.db");
+  sqlite3 *db = with_table(path);
+  run(db, FILL, 90000);
+  run(db, "PRAGMA cache_size=100; BEGIN; SAVEPOINT s; UPDATE t SET b = randomblob(1000)");
+  expect(db, "SELECT sum(b = zeroblob(1000)) FROM t", "0");
+  run(db, "ROLLBACK TO s; COMMIT");
+  expect(db, "SELECT count(*), sum(b = zeroblob(1000)) FROM t", "90000|90000");
+  integrity(db);
+  close_db(db);
+  stock_accepts(path);
+}
+END_TEST
+
 /* By a foreign hand: the close says so, keeps the log, and nobody gets a SIGBUS. */
 START_TEST(a_file_shortened_while_open_is_noticed_at_the_close) {
   const char *path = path_on(_i, "short.db");
@@ -125,6 +141,7 @@ Suite *growth_suite(void) {
   tcase_add_loop_test(all, data_shrinks_when_alone, 0, MEDIA);
   tcase_add_loop_test(all, data_is_punched_when_others_are_attached, 0, MEDIA);
   tcase_add_loop_test(all, images_do_not_pile_up_behind_an_old_snapshot, 0, MEDIA);
+  tcase_add_test(all, a_large_journal_is_read_back);
   tcase_add_loop_test(all, a_file_shortened_while_open_is_noticed_at_the_close, 0, MEDIA);
   suite_add_tcase(suite, all);
   return suite;
