@@ -17,6 +17,8 @@
 
 #define SYSCALL_STOP (SIGTRAP | 0x80)
 
+static bool locks_are_steps;
+
 void step_mark(void) { (void)raise(SIGSTOP); }
 
 static bool opens_for_creating(const struct __ptrace_syscall_info *call) {
@@ -44,6 +46,8 @@ static bool changes_files(const struct __ptrace_syscall_info *call) {
     case SYS_rename:
 #endif
       return true;
+    case SYS_fcntl:
+      return locks_are_steps && call->entry.args[1] == F_OFD_SETLK;
     default:
       return opens_for_creating(call);
   }
@@ -70,27 +74,23 @@ static void kill_and_reap(pid_t child) {
   ck_assert(WIFSIGNALED(status));
 }
 
-/* From stop to stop. */
-static step_result follow(pid_t child, int n) {
-  step_result result = {.killed = false};
+/* From stop to stop, up to the n-th step; false: the child has ended before. */
+static bool follow(pid_t child, int n, int *marks) {
   bool inside = false;
   int status, steps = 0;
-  for (;;) {
+  for (*marks = 0;;) {
     trace(child, PTRACE_SYSCALL, NULL, NULL);
     ck_assert_int_eq(waitpid(child, &status, 0), child);
     if (!WIFSTOPPED(status)) break;
-    if (WSTOPSIG(status) == SIGSTOP) result.marks++;
+    if (WSTOPSIG(status) == SIGSTOP) ++*marks;
     if (WSTOPSIG(status) != SYSCALL_STOP || !is_step(child, &inside)) continue;
-    if (result.marks == 0 || ++steps < n) continue;
-    kill_and_reap(child);
-    result.killed = true;
-    return result;
+    if (*marks > 0 && ++steps >= n) return true;
   }
   ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the traced child failed: %x", status);
-  return result;
+  return false;
 }
 
-step_result kill_at_step(int n, void (*work)(void *), void *argument) {
+static pid_t traced_child(void (*work)(void *), void *argument) {
   int status;
   pid_t child = fork();
   ck_assert_int_ge(child, 0);
@@ -103,5 +103,26 @@ step_result kill_at_step(int n, void (*work)(void *), void *argument) {
   ck_assert_int_eq(waitpid(child, &status, 0), child);
   ck_assert(WIFSTOPPED(status));
   trace(child, PTRACE_SETOPTIONS, NULL, (void *)(PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL));
-  return follow(child, n);
+  return child;
+}
+
+step_result kill_at_step(int n, void (*work)(void *), void *argument) {
+  step_result result;
+  pid_t child = traced_child(work, argument);
+  locks_are_steps = false;
+  result.killed = follow(child, n, &result.marks);
+  if (result.killed) kill_and_reap(child);
+  return result;
+}
+
+bool pause_at_step(int n, void (*work)(void *), void *argument, void (*meanwhile)(void *)) {
+  int marks, status;
+  pid_t child = traced_child(work, argument);
+  locks_are_steps = true;
+  if (!follow(child, n, &marks)) return false;
+  meanwhile(argument);
+  trace(child, PTRACE_DETACH, NULL, NULL);
+  ck_assert_int_eq(waitpid(child, &status, 0), child);
+  ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the paused child failed: %x", status);
+  return true;
 }

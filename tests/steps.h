@@ -18,6 +18,9 @@ typedef struct step_result {
 
 /* Run `work` in a child and kill it at its n-th step after the first mark; n = 1, 2... */
 step_result kill_at_step(int n, void (*work)(void *), void *argument);
+/* Stop it there instead, calls that lock counted as steps too, do `meanwhile`, and let
+** it go on to its end; false: the work ended before the step came. */
+bool pause_at_step(int n, void (*work)(void *), void *argument, void (*meanwhile)(void *));
 /* Called by the work: counting begins, or something worth knowing has been done. */
 void step_mark(void);
 

@@ -322,6 +322,47 @@ START_TEST(killed_at_every_step_of_stock_s_recovery) {
 }
 END_TEST
 
+/* ------------------------------------------------ a close that is overtaken -- */
+
+static int acknowledged;
+
+static void look_and_close(void *path) {
+  sqlite3 *db = open_pmem(path);
+  (void)number(db, "SELECT count(*) FROM t");
+  step_mark();
+  close_db(db);
+}
+
+static void insert_and_leave(void *path) {
+  sqlite3 *db = NULL;
+  int code = sqlite3_open_v2(beside("file:", path), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI, "pmem");
+  if (code == SQLITE_OK) code = code_of(db, "INSERT INTO t VALUES(NULL, zeroblob(5000))");
+  acknowledged += code == SQLITE_OK;
+  (void)sqlite3_close(db);
+}
+
+/* S2: the last attachment is stopped while it leaves.  Another life begins and ends in
+** between, or has to wait for the gate; the one that leaves must not end it again. */
+START_TEST(a_life_is_ended_by_its_own_last_attachment) {
+  const char *path = path_on(_i, "overtaken.db");
+  sqlite3 *db = open_pmem(path);
+  run(db, "CREATE TABLE t(a INTEGER PRIMARY KEY, b)");
+  close_db(db);
+  int before = -1, paused = 0;
+  for (int n = 1; before != acknowledged; n++) {
+    before = acknowledged;
+    paused += pause_at_step(n, look_and_close, (void *)(uintptr_t)path, insert_and_leave);
+    db = open_pmem(path);
+    ck_assert_int_eq(number(db, "SELECT count(*) FROM t"), acknowledged);
+    integrity(db);
+    close_db(db);
+    stock_accepts(path);
+  }
+  ck_assert_int_gt(paused, 1);
+  ck_assert_int_gt(acknowledged, 0);
+}
+END_TEST
+
 Suite *adopt_suite(void) {
   Suite *suite = suite_create("adopt");
   TCase *left = tcase_create("left"), *killed = tcase_create("killed");
@@ -338,6 +379,7 @@ Suite *adopt_suite(void) {
   tcase_add_loop_test(left, an_idle_stock_connection_is_told, 0, MEDIA);
   tcase_add_loop_test(left, a_crash_keeps_what_was_committed, 0, MEDIA);
   tcase_add_loop_test(left, stock_is_refused_while_it_is_open, 0, MEDIA);
+  tcase_add_loop_test(left, a_life_is_ended_by_its_own_last_attachment, 0, MEDIA);
   tcase_add_loop_test(left, a_stray_journal_beside_a_stamped_file, 0, MEDIA);
   suite_add_tcase(suite, left);
   tcase_set_timeout(killed, 300);
