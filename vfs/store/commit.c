@@ -479,6 +479,10 @@ int spm_commit_finish(spm_conn *c) {
   return spm_txn_begin(s, &c->txn);
 }
 
+/* Segments a rolled back transaction had taken that make it worth a look at the log's
+** size. */
+#define TRIM_MIN 4u
+
 /* On a full disk the segments that are there must do: free those whose records X no
 ** longer needs, or not even a DELETE would find room. */
 static void make_room(spm_conn *c) {
@@ -511,7 +515,7 @@ int spm_commit_rollback(spm_conn *c) {
   } else {
     uint32_t taken = c->txn.segment_count;
     spm_txn_rollback(s, &c->txn);
-    if (taken > 4 && spm_checkpoint_trim(s, spm_snapshot_alone(s, c->slot)) != SQLITE_OK)
+    if (taken > TRIM_MIN && spm_checkpoint_trim(s, spm_snapshot_alone(s, c->slot)) != SQLITE_OK)
       spm_notice("%s: the log keeps its size: %s", s->path, spm_last_error());
     make_room(c);
   }

@@ -6,7 +6,7 @@
 ** snapshot, and, while it writes, a write set and a place in the log.
 **
 ** Order of inclusion, downward only:
-**   store > recovery > checkpoint, commit > snapshot > version, writeset > log
+**   store > recovery > checkpoint, commit > snapshot > version, writeset, growth > log
 **         > superblock, shm > lock, region > error, format
 */
 #ifndef SPM_CORE_H

@@ -43,7 +43,8 @@ static int segment_make(spm_store *s, uint32_t segment) {
   return rc == SQLITE_OK ? spm_sync(&s->log) : rc;
 }
 
-int spm_segment_take(spm_store *s, uint32_t *segment) {
+/* Take the lowest free segment, so that the used ones gather at the file's start. */
+static int segment_take(spm_store *s, uint32_t *segment) {
   spm_shm *shm = s->shm;
   uint32_t i = lowest_free(shm->segments);
   if (i == SPM_SEGMENT_COUNT)
@@ -149,8 +150,8 @@ static int remember_segment(spm_txn *t, uint32_t segment) {
 
 /* Go on in a new segment. */
 static int append_link(spm_store *s, spm_txn *t) {
-  uint32_t segment;
-  int rc = spm_segment_take(s, &segment);
+  uint32_t segment = 0;
+  int rc = segment_take(s, &segment);
   if (rc == SQLITE_FULL) t->starved = true;
   if (rc != SQLITE_OK) return rc;
   rc = remember_segment(t, segment);

@@ -17,8 +17,6 @@
 
 /* ---- segments; W ---- */
 
-/* Take the lowest free segment, so that the used ones gather at the file's start. */
-int spm_segment_take(spm_store *, uint32_t *segment) SPM_MUST_CHECK;
 void spm_segment_release(spm_store *, uint32_t segment);
 bool spm_segment_mark(spm_store *, uint32_t segment); /* used; false if it was */
 /* Give back what lies behind `keep` segments and is unused: by truncation when

@@ -82,7 +82,7 @@ typedef struct spm_shm {
   /* W, read by everyone */
   _Alignas(SPM_LINE_SIZE) _Atomic uint64_t published;
   spm_state state[2];
-  _Atomic uint64_t versions_changed; /* odd while images are being freed */
+  _Atomic uint64_t versions_changed; /* odd while lists are rebuilt (version.h) */
   _Atomic uint32_t images_live;      /* 0: nothing to look up            */
   _Atomic uint32_t slot_high_water;  /* slots at or above were never used; under the gate */
 

@@ -13,9 +13,11 @@
 ** Images are queued in the order of their LSN and freed from the old end, once no
 ** live snapshot is below their `until`.  While an old snapshot holds the old end, a
 ** sweep frees those in the middle that no live snapshot falls on, or the table would
-** grow with every commit for as long as that reader stays.  Only the writer changes anything here
-** (S12); `versions_changed` is odd while it frees, and a reader whose walk met a
-** change walks again.  An image is complete before its bucket points to it, and
+** grow with every commit for as long as that reader stays.
+**
+** Only the writer changes anything here (S12).  Images are unlinked first, then
+** `versions_changed` moves on, then they are used again: a reader whose walk met that
+** walks again, and none waits.  It is odd only while a take-over rebuilds the lists.  An image is complete before its bucket points to it, and
 ** is there before the first store to its block.
 */
 #ifndef SPM_VERSION_H
