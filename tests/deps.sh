@@ -1,8 +1,19 @@
 #!/bin/sh
 # Install the Debian packages that are missing; without the right to, say how and stop.
+#
+#   deps.sh          what build and tests need
+#   deps.sh SET...   what these proofs need besides
 set -eu
-packages='gcc libc6-dev make libsqlite3-dev sqlite3 libpmem-dev check libxxhash-dev strace python3'
 
+# One line a set.
+packages_of() {
+  case $1 in
+    base) echo gcc libc6-dev make libsqlite3-dev sqlite3 libpmem-dev check libxxhash-dev strace python3 ;;
+    *) echo "deps.sh: no set of packages is called $1" >&2; exit 1 ;;
+  esac
+}
+
+packages=$(for set in base "$@"; do packages_of "$set"; done)
 missing=
 for package in $packages; do
   state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)

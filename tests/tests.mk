@@ -11,6 +11,9 @@ $(BUILD)/core/tests/%.o: tests/%.c
 $(BUILD)/tests: $(TEST_OBJECTS) $(CORE_OBJECTS)
 	$(CC) $(SANITIZE) -o $@ $^ -lcheck -lsubunit -lrt -lm -lsqlite3 $(LIBRARIES)
 
+# Each proof of its own has a folder and a fragment there.
+include $(wildcard tests/*/*.mk)
+
 check: all $(BUILD)/tests
 	@BUILD=$(CURDIR)/$(BUILD) ./tests/run.sh
 
