@@ -19,8 +19,8 @@ ALL_CFLAGS = -std=gnu11 -fPIC -fvisibility=hidden $(WARNINGS) $(CFLAGS) $(SANITI
 	-DSPM_VERSION='"$(VERSION)"'
 LIBRARIES = -lpmem -lpthread
 
-SOURCES = $(wildcard ext/*.c vfs/*.c vfs/store/*.c)
-ENGINE = $(wildcard vfs/*.c vfs/store/*.c)
+ENGINE = $(wildcard vfs/*.c vfs/store/*.c ext/kv/*.c)
+SOURCES = $(wildcard ext/*.c) $(ENGINE)
 OBJECTS = $(SOURCES:%.c=$(BUILD)/ext/%.o)
 # The same sources for programs that are linked with SQLite: the unit tests.
 CORE_OBJECTS = $(ENGINE:%.c=$(BUILD)/core/%.o)

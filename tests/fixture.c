@@ -174,16 +174,14 @@ spm_header_kind x_kind(const char *path) {
 
 spm_conn *x_create(const char *path) {
   spm_conn *c = NULL;
-  spm_host_set(&host);
-  x_ok(spm_store_create(path, &options, &c));
+  x_ok(spm_store_create(path, &host, &options, &c));
   check_medium(c);
   return c;
 }
 
 int x_try_join(const char *path, spm_conn **c) {
   *c = NULL;
-  spm_host_set(&host);
-  return spm_store_join(path, &options, c);
+  return spm_store_join(path, &host, &options, c);
 }
 
 spm_conn *x_join(const char *path) {
@@ -196,11 +194,10 @@ spm_conn *x_join(const char *path) {
 int x_try_attach(const char *path, spm_conn **c) {
   spm_header_kind kind = x_kind(path);
   *c = NULL;
-  spm_host_set(&host);
   if (kind == SPM_HEADER_STAMPED) return x_try_join(path, c);
   if (kind == SPM_HEADER_HALF) x_ok(spm_stamp_finish(path));
   ck_assert_msg(kind != SPM_HEADER_FOREIGN, "%s is neither an ordinary database nor a stamped one", path);
-  return spm_store_create(path, &options, c);
+  return spm_store_create(path, &host, &options, c);
 }
 
 spm_conn *x_attach(const char *path) {

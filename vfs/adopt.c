@@ -17,6 +17,14 @@
 #define EXCLUDE_TRIES 20
 #define EXCLUDE_PAUSE_US 500
 
+static const spm_host host = {
+    .identify = spm_stamp_identify,
+    .stamp = spm_stamp_on,
+    .unstamp = spm_stamp_off,
+    .decide = spm_super_decide,
+    .settled = spm_super_settled,
+};
+
 static int parent_lock(spm_dbfile *f, int level) { return f->parent->pMethods->xLock(f->parent, level); }
 static void parent_unlock(spm_dbfile *f) {
   (void)f->parent->pMethods->xUnlock(f->parent, SQLITE_LOCK_NONE);
@@ -109,7 +117,7 @@ static int create(spm_dbfile *f) {
   if (kind == SPM_HEADER_EMPTY) rc = f->parent->pMethods->xTruncate(f->parent, 0);
   if (rc != SQLITE_OK) return rc;
   spm_store_options options = store_options(f);
-  return spm_store_create(f->path, &options, &f->conn);
+  return spm_store_create(f->path, &host, &options, &f->conn);
 }
 
 static int finish_half(spm_dbfile *f) {
@@ -135,7 +143,7 @@ static int attach_once(spm_dbfile *f) {
   int rc = parent_kind(f, &kind);
   if (rc != SQLITE_OK) return rc;
   spm_store_options options = store_options(f);
-  if (kind == SPM_HEADER_STAMPED) return spm_store_join(f->path, &options, &f->conn);
+  if (kind == SPM_HEADER_STAMPED) return spm_store_join(f->path, &host, &options, &f->conn);
   bool foreign = kind == SPM_HEADER_FOREIGN, reader = f->readonly || f->immutable;
   bool closed = !foreign && !reader && !folder_writable(f);
   if (foreign || reader || closed) {

@@ -7,7 +7,6 @@
 #include "dbfile.h"
 #include "files.h"
 #include "passthrough.h"
-#include "stamp.h"
 #include "super.h"
 
 #include <string.h>
@@ -82,14 +81,6 @@ static int object_size(const sqlite3_vfs *parent) {
   return (int)size > parent->szOsFile ? (int)size : parent->szOsFile;
 }
 
-static const spm_host host = {
-    .identify = spm_stamp_identify,
-    .stamp = spm_stamp_on,
-    .unstamp = spm_stamp_off,
-    .decide = spm_super_decide,
-    .settled = spm_super_settled,
-};
-
 static sqlite3_vfs vfs = {
     .iVersion = 2,
     .zName = "pmem",
@@ -116,7 +107,6 @@ int spm_vfs_register(bool make_default) {
     vfs.szOsFile = object_size(present);
     vfs.mxPathname = present->mxPathname;
     spm_super_parent(present);
-    spm_host_set(&host);
   }
   if (present == &vfs) make_default = true; /* registering again must not undo it */
   return sqlite3_vfs_register(&vfs, make_default);

@@ -5,6 +5,7 @@
 ! grep -n '#include.*ext/' vfs/*.[ch] vfs/store/*.[ch] || fail "vfs includes ext"
 ! grep -n '#include "\.\./' vfs/store/*.[ch] || fail "the store includes what is above it"
 ! grep -n '#include "\.\./vfs/store/' ext/*.[ch] | grep -v 'store/store.h' || fail "ext passes by store.h"
+! grep -n '#include "\.\./\.\./vfs/' ext/kv/*.[ch] | grep -Ev 'vfs/store/(store|region).h' || fail "the key-value store passes by store.h"
 ! grep -n '#include "store/' vfs/*.[ch] | grep -Ev 'store/(store|error|region).h' || fail "the VFS passes by store.h"
 
 # The order inside the store, lowest first.
@@ -28,5 +29,5 @@ done
 
 # Only region.c and lock.c talk to the platform about memory and locks.
 ! grep -nE '\b(pmem_(map_file|flush|drain|memcpy|persist)|mmap|munmap|msync|fdatasync|posix_fallocate|fallocate)\(' \
-  ext/*.c vfs/*.c vfs/store/*.c | grep -vE '^vfs/store/region.c' || fail "the platform is called outside region.c"
-! grep -nE 'F_OFD_|SYS_futex' ext/*.c vfs/*.c vfs/store/*.c | grep -vE '^vfs/store/lock.c' || fail "locks outside lock.c"
+  ext/*.c ext/kv/*.c vfs/*.c vfs/store/*.c | grep -vE '^vfs/store/region.c' || fail "the platform is called outside region.c"
+! grep -nE 'F_OFD_|SYS_futex' ext/*.c ext/kv/*.c vfs/*.c vfs/store/*.c | grep -vE '^vfs/store/lock.c' || fail "locks outside lock.c"

@@ -24,12 +24,13 @@
 
 static bool overtaken(const spm_conn *c) { return spm_committed_lsn(c->store->shm) != c->snapshot; }
 
-static int acquire(spm_conn *c) {
+/* `latest`: whatever is committed when the lock is had will do. */
+static int acquire(spm_conn *c, bool latest) {
   spm_shm *shm = c->store->shm;
   uint32_t owner = 0;
   unsigned waits = 0;
   for (uint32_t spin = 0;; spin++) {
-    if (overtaken(c)) return SQLITE_BUSY_SNAPSHOT; /* without waiting: it will not improve */
+    if (!latest && overtaken(c)) return SQLITE_BUSY_SNAPSHOT; /* without waiting: it will not improve */
     if (spm_writer_try(shm, c->slot, waits > 0, &owner)) return SQLITE_OK;
     if (spin < SPIN_MAX) {
       spm_cpu_relax();
@@ -59,11 +60,10 @@ static int await_pointers(spm_conn *c) {
   return SQLITE_OK;
 }
 
-int spm_write_begin(spm_conn *c) {
-  if (c->writing) return SQLITE_OK;
+/* The lock is held. */
+static int begin_writing(spm_conn *c) {
   spm_store *s = c->store;
-  int rc = acquire(c);
-  if (rc != SQLITE_OK) return rc;
+  int rc;
   c->writing = true;
   c->modified = false;
   c->stage = SPM_UNSTAGED;
@@ -80,6 +80,25 @@ int spm_write_begin(spm_conn *c) {
     spm_writer_release(s->shm, c->slot);
     c->writing = false;
   }
+  return rc;
+}
+
+int spm_write_begin(spm_conn *c) {
+  if (c->writing) return SQLITE_OK;
+  int rc = acquire(c, false);
+  return rc == SQLITE_OK ? begin_writing(c) : rc;
+}
+
+int spm_write_begin_latest(spm_conn *c) {
+  int rc = acquire(c, true);
+  if (rc != SQLITE_OK) return rc;
+  rc = spm_snapshot_begin(c);
+  if (rc != SQLITE_OK) {
+    spm_writer_release(c->store->shm, c->slot);
+    return rc;
+  }
+  rc = begin_writing(c);
+  if (rc != SQLITE_OK) spm_snapshot_end(c);
   return rc;
 }
 
@@ -199,6 +218,29 @@ int spm_write_truncate(spm_conn *c, uint64_t size) {
   unstage(c);
   return fill_gap(c, size);
 }
+
+int spm_write_edit(spm_conn *c, uint32_t block, uint8_t **bytes) {
+  uint64_t start = (uint64_t)block * SPM_BLOCK_SIZE;
+  bool fresh, behind = start >= c->size;
+  if (!c->writing || c->stage == SPM_PREPARED)
+    return spm_error(SQLITE_IOERR_WRITE, "%s: write outside a transaction", c->store->path);
+  unstage(c);
+  c->modified = true;
+  int rc = behind ? fill_gap(c, start) : SQLITE_OK;
+  if (rc != SQLITE_OK) return rc;
+  spm_dirty *d = spm_writeset_put(&c->set, block, &fresh);
+  if (d == NULL) return SQLITE_IOERR_NOMEM;
+  if (behind) { /* also where an earlier write was cut off since */
+    memset(d->bytes, 0, SPM_BLOCK_SIZE);
+    c->size = start + SPM_BLOCK_SIZE;
+  } else if (fresh) {
+    rc = load_block(c, d, d->bytes);
+  }
+  *bytes = d->bytes;
+  return rc;
+}
+
+int spm_write_settle(spm_conn *c) { return c->set.resident > RESIDENT_MAX ? spill(c) : SQLITE_OK; }
 
 int spm_write_read(spm_conn *c, uint64_t offset, uint32_t n, void *to) {
   char *bytes = to;

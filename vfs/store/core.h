@@ -15,6 +15,7 @@
 #include "lock.h"
 #include "region.h"
 #include "shm_layout.h"
+#include "store.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -25,6 +26,7 @@ typedef struct spm_store {
   dev_t device;
   ino_t inode;
   char *path;
+  const spm_host *host;
   uint8_t life[SPM_LIFE_SIZE];
   spm_region data, log, shared;
   spm_shm *shm; /* == shared.base */
@@ -72,7 +74,7 @@ typedef struct spm_txn {
 
 typedef enum spm_stage { SPM_UNSTAGED, SPM_STAGED, SPM_PREPARED } spm_stage;
 
-typedef struct spm_conn {
+struct spm_conn {
   spm_store *store;
   uint32_t slot;
   uint64_t snapshot;      /* LSN, 0: none */
@@ -86,7 +88,7 @@ typedef struct spm_conn {
   uint64_t size;          /* bytes of X as the transaction sees it */
   spm_writeset set;
   spm_txn txn;
-} spm_conn;
+};
 
 static inline spm_state *spm_state_at(spm_shm *shm, uint64_t lsn) {
   return &shm->state[atomic_load_explicit(&shm->state[0].lsn, memory_order_acquire) == lsn ? 0 : 1];

@@ -79,7 +79,7 @@ void spm_log_summary_free(spm_log_summary *sum) {
 int spm_settle_prepared(spm_store *s, spm_log_summary *sum, bool *committed) {
   *committed = false;
   if (sum->prepared_super == NULL) return SQLITE_OK;
-  int rc = spm_host_decide(s->path, sum->prepared_super, committed);
+  int rc = s->host->decide(s->path, sum->prepared_super, committed);
   if (rc != SQLITE_OK) return rc;
   if (*committed) {
     sum->accepted = sum->after_prepared;
@@ -164,7 +164,7 @@ int spm_recover(spm_store *s, const spm_superblock *block) {
   if (rc == SQLITE_OK) rc = spm_checkpoint_restart(s, false);
   if (rc == SQLITE_OK) rc = spm_checkpoint_trim(s, true);
   if (rc == SQLITE_OK && sum.prepared_super != NULL)
-    rc = spm_host_settled(s->path, sum.prepared_super);
+    rc = s->host->settled(s->path, sum.prepared_super);
   if (rc == SQLITE_OK && !block->clean)
     spm_notice("%s: recovered to LSN %llu, %llu transactions redone, %llu dropped%s", s->path,
                (unsigned long long)sum.accepted.lsn, (unsigned long long)sum.committed,

@@ -142,14 +142,20 @@ static int patch_from_images(spm_conn *c, uint64_t offset, uint32_t n, char *to)
   return SQLITE_OK;
 }
 
-int spm_snapshot_read(spm_conn *c, uint64_t offset, uint32_t n, void *to) {
+/* The fence is before the loads: what was read before them counts.  Images are there
+** before the first store to their blocks, and stay while this snapshot needs them: with
+** none alive, no commit that it does not see has changed anything yet. */
+bool spm_snapshot_still(const spm_conn *c) {
   spm_shm *shm = c->store->shm;
-  racing_copy(to, c->store->data.base + offset, n);
   atomic_thread_fence(memory_order_acquire);
   uint64_t word = atomic_load_explicit(&shm->published, memory_order_relaxed);
-  if (word == SPM_PUBLISHED(c->snapshot, SPM_PHASE_IDLE)) return SQLITE_OK;
-  if (atomic_load_explicit(&shm->images_live, memory_order_acquire) == 0) return SQLITE_OK;
-  return patch_from_images(c, offset, n, to);
+  if (word == SPM_PUBLISHED(c->snapshot, SPM_PHASE_IDLE)) return true;
+  return atomic_load_explicit(&shm->images_live, memory_order_acquire) == 0;
+}
+
+int spm_snapshot_read(spm_conn *c, uint64_t offset, uint32_t n, void *to) {
+  racing_copy(to, c->store->data.base + offset, n);
+  return spm_snapshot_still(c) ? SQLITE_OK : patch_from_images(c, offset, n, to);
 }
 
 void spm_snapshot_scan(spm_store *s, uint32_t self, uint64_t *oldest, uint64_t *newest) {

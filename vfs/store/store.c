@@ -34,12 +34,6 @@
 
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
 static spm_store *registry;
-static const spm_host *host;
-
-int spm_host_decide(const char *path, const char *super, bool *committed) {
-  return host->decide(path, super, committed);
-}
-int spm_host_settled(const char *path, const char *super) { return host->settled(path, super); }
 
 /* ---------------------------------------------------------------- fork -- */
 
@@ -66,14 +60,9 @@ static void after_fork_child(void) {
   pthread_mutex_unlock(&registry_mutex);
 }
 
+static pthread_once_t fork_handlers = PTHREAD_ONCE_INIT;
 static void install_fork_handlers(void) {
   (void)pthread_atfork(before_fork, after_fork_parent, after_fork_child);
-}
-
-void spm_host_set(const spm_host *h) {
-  static pthread_once_t once = PTHREAD_ONCE_INIT;
-  host = h;
-  pthread_once(&once, install_fork_handlers);
 }
 
 /* --------------------------------------------------------------- stores -- */
@@ -116,9 +105,11 @@ static int open_data(const char *path, int *fd) {
 }
 
 /* A store object with its data file open and mapped later; not registered. */
-static int store_new(const char *path, const spm_store_options *options, spm_store **made) {
+static int store_new(const char *path, const spm_host *host, const spm_store_options *options,
+                     spm_store **made) {
   spm_store *s = calloc(1, sizeof *s);
   if (s == NULL) return SQLITE_NOMEM;
+  s->host = host;
   pthread_mutex_init(&s->slots_mutex, NULL);
   s->locks.fd = s->locks.probe = -1;
   s->data = s->log = s->shared = (spm_region){.base = MAP_FAILED, .fd = -1};
@@ -234,16 +225,17 @@ static int recover_store(spm_store *s, const spm_superblock *block) {
 static int join_or_recover(spm_store *s) {
   spm_superblock block;
   int rc = check_same_file(s);
-  if (rc == SQLITE_OK) rc = host->identify(s->locks.fd, s->life);
+  if (rc == SQLITE_OK) rc = s->host->identify(s->locks.fd, s->life);
   if (rc == SQLITE_OK) rc = open_log(s, &block);
   if (rc == SQLITE_OK) rc = map_data(s);
   if (rc != SQLITE_OK) return rc;
   return spm_any_slot_alive(&s->locks) ? spm_shm_join(s) : recover_store(s, &block);
 }
 
-static int join_new(const char *path, const spm_store_options *options, spm_conn **made) {
+static int join_new(const char *path, const spm_host *host, const spm_store_options *options,
+                    spm_conn **made) {
   spm_store *s;
-  int rc = store_new(path, options, &s);
+  int rc = store_new(path, host, options, &s);
   if (rc != SQLITE_OK) return rc;
   rc = spm_gate_enter(&s->locks, GATE_PATIENCE_MS);
   if (rc == SQLITE_OK) {
@@ -258,10 +250,17 @@ static int join_new(const char *path, const spm_store_options *options, spm_conn
   return rc;
 }
 
-int spm_store_join(const char *path, const spm_store_options *options, spm_conn **made) {
+static int join_known(spm_store *s, const spm_host *host, spm_conn **made) {
+  if (s->host == host) return connect(s, made);
+  return spm_error(SQLITE_CANTOPEN, "%s is open in this process as another kind of store", s->path);
+}
+
+int spm_store_join(const char *path, const spm_host *host, const spm_store_options *options,
+                   spm_conn **made) {
+  pthread_once(&fork_handlers, install_fork_handlers);
   pthread_mutex_lock(&registry_mutex);
   spm_store *s = registry_find(path);
-  int rc = s != NULL ? connect(s, made) : join_new(path, options, made);
+  int rc = s != NULL ? join_known(s, host, made) : join_new(path, host, options, made);
   pthread_mutex_unlock(&registry_mutex);
   return rc;
 }
@@ -285,7 +284,7 @@ static int begin_life(spm_store *s) {
   if (rc == SQLITE_OK) rc = spm_shm_create(s, &block);
   if (rc == SQLITE_OK) (void)spm_segment_mark(s, 0);
   uint64_t size = block.logical_size;
-  if (rc == SQLITE_OK) rc = host->stamp(&s->data, s->life, &size);
+  if (rc == SQLITE_OK) rc = s->host->stamp(&s->data, s->life, &size);
   if (rc == SQLITE_OK) spm_shm_ready(s);
   return rc;
 }
@@ -299,10 +298,12 @@ static void unlink_sidecars(const spm_store *s) {
   }
 }
 
-int spm_store_create(const char *path, const spm_store_options *options, spm_conn **made) {
+int spm_store_create(const char *path, const spm_host *host, const spm_store_options *options,
+                     spm_conn **made) {
   spm_store *s;
+  pthread_once(&fork_handlers, install_fork_handlers);
   pthread_mutex_lock(&registry_mutex);
-  int rc = store_new(path, options, &s);
+  int rc = store_new(path, host, options, &s);
   if (rc == SQLITE_OK) {
     rc = spm_gate_enter(&s->locks, GATE_PATIENCE_MS);
     if (rc == SQLITE_OK) {
@@ -333,7 +334,7 @@ static int end_life(spm_store *s) {
   if (spm_writer_held(shm) || spm_poisoned(s)) return SQLITE_BUSY;
   uint8_t life[SPM_LIFE_SIZE];
   int rc = check_same_file(s);
-  if (rc == SQLITE_OK) rc = host->identify(s->locks.fd, life);
+  if (rc == SQLITE_OK) rc = s->host->identify(s->locks.fd, life);
   if (rc == SQLITE_OK && memcmp(life, s->life, SPM_LIFE_SIZE) != 0) rc = SQLITE_NOTFOUND;
   if (rc == SQLITE_OK) rc = spm_region_refresh(&s->data);
   if (rc == SQLITE_OK && atomic_load(&s->data.allocated) < shm->held_size)
@@ -344,7 +345,7 @@ static int end_life(spm_store *s) {
   uint64_t keep = size > 0 ? size : SPM_BLOCK_SIZE; /* the stamp needs a place */
   rc = spm_region_truncate(&s->data, keep);
   if (rc == SQLITE_OK) rc = spm_checkpoint_restart(s, true);
-  if (rc == SQLITE_OK) rc = host->unstamp(&s->data, size);
+  if (rc == SQLITE_OK) rc = s->host->unstamp(&s->data, size);
   if (rc == SQLITE_OK) unlink_sidecars(s);
   return rc;
 }
@@ -399,6 +400,8 @@ const char *spm_store_medium(const spm_conn *c) { return c->store->data.media->n
 void spm_store_set_log_size_max(spm_conn *c, uint64_t bytes) { atomic_store(&c->store->log_size_max, bytes); }
 uint64_t spm_conn_size(const spm_conn *c) { return c->writing ? c->size : c->snapshot_size; }
 uint64_t spm_conn_committed_size(const spm_conn *c) { return c->snapshot_size; }
+uint64_t spm_conn_lsn(const spm_conn *c) { return c->snapshot; }
+uint64_t spm_conn_latest_lsn(const spm_conn *c) { return spm_committed_lsn(c->store->shm); }
 bool spm_conn_writing(const spm_conn *c) { return c->writing; }
 bool spm_conn_modified(const spm_conn *c) { return c->writing && c->modified; }
 bool spm_conn_poisoned(const spm_conn *c) { return spm_poisoned(c->store); }
@@ -423,6 +426,18 @@ const void *spm_conn_pointer(spm_conn *c, uint64_t offset, uint32_t n) {
   if (c->writing && c->modified && spm_write_touches(c, offset, n)) return NULL;
   return c->store->data.base + offset;
 }
+
+/* The writer lock keeps X still for its holder; what its write set has moved to the log
+** cannot be pointed to. */
+const uint8_t *spm_conn_peek(const spm_conn *c, uint32_t block) {
+  if (c->writing && c->modified) {
+    const spm_dirty *d = spm_writeset_find(&c->set, block);
+    if (d != NULL) return d->bytes;
+  }
+  return (const uint8_t *)c->store->data.base + (uint64_t)block * SPM_BLOCK_SIZE;
+}
+
+bool spm_conn_peeked(const spm_conn *c) { return c->writing || spm_snapshot_still(c); }
 
 int spm_conn_read_committed(spm_conn *c, uint64_t offset, uint32_t n, void *to) {
   return spm_snapshot_read(c, offset, n, to);

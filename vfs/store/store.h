@@ -21,7 +21,8 @@
 typedef struct spm_conn spm_conn;
 typedef struct spm_region spm_region;
 
-/* The process's one host; set before the first attachment. */
+/* What the store asks of whoever keeps something in X: SQLite's databases have one host,
+** key-value stores another. */
 typedef struct spm_host {
   /* Does the open file carry a stamp, and of which life?  SQLITE_NOTFOUND: no. */
   int (*identify)(int fd, uint8_t life[SPM_LIFE_SIZE]);
@@ -34,9 +35,6 @@ typedef struct spm_host {
   /* The decision is durable: clean up. */
   int (*settled)(const char *path, const char *super);
 } spm_host;
-void spm_host_set(const spm_host *);
-int spm_host_decide(const char *path, const char *super, bool *committed) SPM_MUST_CHECK;
-int spm_host_settled(const char *path, const char *super) SPM_MUST_CHECK;
 
 typedef struct spm_store_options {
   uint64_t log_size_max; /* bytes */
@@ -45,10 +43,12 @@ typedef struct spm_store_options {
 /* Attach to the stamped file `path`: join those who have it open, or recover it.
 ** SQLITE_NOTFOUND: it carries no stamp (any more); SQLITE_BUSY: others are just
 ** opening or closing it.  Options matter to the first connection of a process. */
-int spm_store_join(const char *path, const spm_store_options *, spm_conn **) SPM_MUST_CHECK;
+int spm_store_join(const char *path, const spm_host *, const spm_store_options *, spm_conn **)
+    SPM_MUST_CHECK;
 /* Begin a life: make log and shared memory for the unstamped file `path`, stamp it.
 ** The caller keeps stock SQLite out until this returns. */
-int spm_store_create(const char *path, const spm_store_options *, spm_conn **) SPM_MUST_CHECK;
+int spm_store_create(const char *path, const spm_host *, const spm_store_options *, spm_conn **)
+    SPM_MUST_CHECK;
 
 /* Give up an attachment.  If nobody else has the store open, `exclude` is called to
 ** keep stock SQLite out; if it returns SQLITE_OK the life ends: X is brought up to
@@ -64,6 +64,9 @@ void spm_store_set_log_size_max(spm_conn *, uint64_t bytes);
 ** they are committed. */
 uint64_t spm_conn_size(const spm_conn *);
 uint64_t spm_conn_committed_size(const spm_conn *);
+/* The LSN of this connection's snapshot, 0 without one; and the newest committed one. */
+uint64_t spm_conn_lsn(const spm_conn *);
+uint64_t spm_conn_latest_lsn(const spm_conn *);
 bool spm_conn_writing(const spm_conn *);
 bool spm_conn_modified(const spm_conn *);
 /* A flush failed, here or in another process: nothing can be promised (S8). */
@@ -86,6 +89,14 @@ void spm_conn_want_pointers(spm_conn *, bool);
 /* n bytes of X at `offset` as this snapshot sees them, unchanged until it ends; NULL:
 ** read a copy. */
 const void *spm_conn_pointer(spm_conn *, uint64_t offset, uint32_t n);
+/* The SPM_BLOCK_SIZE bytes of a block below spm_conn_size() as this connection sees it,
+** where they can be read without a copy; NULL: use spm_conn_read().  For the writer they
+** stay as they are until it edits, settles or ends.  For a reader they are X itself, which
+** a commit may be changing: read each field once, bound every step, and believe nothing
+** before spm_conn_peeked() has said that all that was peeked at since the snapshot began
+** is what the snapshot sees. */
+const uint8_t *spm_conn_peek(const spm_conn *, uint32_t block);
+bool spm_conn_peeked(const spm_conn *) SPM_MUST_CHECK;
 /* Read what is committed, whatever this transaction wrote; the writer only. */
 int spm_conn_read_committed(spm_conn *, uint64_t offset, uint32_t n, void *to) SPM_MUST_CHECK;
 
@@ -93,6 +104,9 @@ int spm_conn_read_committed(spm_conn *, uint64_t offset, uint32_t n, void *to) S
 /* Become the writer.  SQLITE_BUSY: somebody else is; SQLITE_BUSY_SNAPSHOT: the
 ** connection's snapshot has been overtaken. */
 int spm_write_begin(spm_conn *) SPM_MUST_CHECK;
+/* The same for a connection that has no snapshot yet: it gets the newest one, under the
+** lock, and cannot be overtaken.  Both end separately. */
+int spm_write_begin_latest(spm_conn *) SPM_MUST_CHECK;
 /* Until write_end, others cannot take a snapshot either: SQLITE_BUSY. */
 void spm_write_exclude(spm_conn *);
 /* Stop being the writer; what was not committed is dropped. */
@@ -100,6 +114,12 @@ int spm_write_end(spm_conn *);
 /* Write, cut or extend, in the transaction. */
 int spm_write(spm_conn *, uint64_t offset, uint32_t n, const void *bytes) SPM_MUST_CHECK;
 int spm_write_truncate(spm_conn *, uint64_t size) SPM_MUST_CHECK;
+/* The SPM_BLOCK_SIZE bytes of a block in the write set, to be changed in place; a block
+** behind the end comes as zeros and moves the end.  For stores whose size is a whole
+** number of blocks.  The pointer is good until settle, stage, or the transaction's end. */
+int spm_write_edit(spm_conn *, uint32_t block, uint8_t **bytes) SPM_MUST_CHECK;
+/* Between two changes that belong together: move a large write set to the log. */
+int spm_write_settle(spm_conn *) SPM_MUST_CHECK;
 /* Do all of a commit that can fail.  With the name of a super-journal: PREPARE,
 ** durable on return; from then on only finish and rollback are possible. */
 int spm_commit_stage(spm_conn *, const char *super) SPM_MUST_CHECK;

@@ -106,7 +106,7 @@ static int takeover(spm_store *s) {
   if (rc == SQLITE_OK && !spm_poisoned(s)) rc = spm_checkpoint_restart(s, false);
   if (rc == SQLITE_OK && !spm_poisoned(s)) rc = spm_checkpoint_trim(s, false);
   if (rc == SQLITE_OK && !spm_poisoned(s) && sum.prepared_super != NULL)
-    rc = spm_host_settled(s->path, sum.prepared_super);
+    rc = s->host->settled(s->path, sum.prepared_super);
   if (rc == SQLITE_OK)
     spm_notice("%s: took over from a dead writer at LSN %llu, %llu transactions finished, %llu dropped",
                s->path, (unsigned long long)spm_committed_lsn(shm),
