@@ -12,70 +12,50 @@
 */
 #define _GNU_SOURCE
 #include "bank.h"
-#include "tests.h"
-
-#include "../vfs/vfs.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define ACCOUNTS 1000
 #define OPENING_BALANCE 1000
-#define WRITERS 5
 #define HOLD_MAX_MS 2500 /* of a lock or a snapshot, now and then */
 
 /* --------------------------------------------------------------- helpers -- */
 
-bank_board *bank_board_new(void) {
-  void *board = mmap(NULL, sizeof(bank_board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  ck_assert_ptr_ne(board, MAP_FAILED);
-  return board;
+static void complain(bank_board *b, const char *format, va_list arguments) {
+  int nobody = 0;
+  if (!atomic_compare_exchange_strong(&b->wrong, &nobody, 1)) return;
+  (void)vsnprintf(b->text, sizeof b->text, format, arguments);
+  atomic_store(&b->wrong, 2);
+}
+
+void bank_complain(bank_board *b, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  complain(b, format, arguments);
+  va_end(arguments);
 }
 
 void bank_wrong(bank_board *b, const char *format, ...) {
-  int nobody = 0;
-  if (atomic_compare_exchange_strong(&b->wrong, &nobody, 1)) {
-    va_list arguments;
-    va_start(arguments, format);
-    (void)vsnprintf(b->text, sizeof b->text, format, arguments);
-    va_end(arguments);
-    atomic_store(&b->wrong, 2);
-  }
+  va_list arguments;
+  va_start(arguments, format);
+  complain(b, format, arguments);
+  va_end(arguments);
   _exit(1);
 }
 
-void bank_check_board(bank_board *b) {
-  for (int i = 0; i < 1000 && atomic_load(&b->wrong) == 1; i++) bank_sleep_ms(1);
-  ck_assert_msg(atomic_load(&b->wrong) == 0, "%s", b->text);
-}
-
-pid_t bank_spawn(bank_board *b, void (*body)(bank_board *, void *), void *argument) {
-  pid_t pid = fork();
-  ck_assert_int_ge(pid, 0);
-  if (pid > 0) return pid;
-  (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nobody behind */
-  if (spm_vfs_register(false) != SQLITE_OK) bank_wrong(b, "the VFS could not be registered");
-  body(b, argument);
-  _exit(0);
-}
-
-void bank_reap(bank_board *b, pid_t pid, bool killed) {
-  int status;
-  ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-  bank_check_board(b);
-  if (killed && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) return;
-  ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a process ended with wait status 0x%x", status);
+void bank_load(bank_board *b, const char *library) {
+  sqlite3 *db;
+  char *error = NULL;
+  int rc = sqlite3_open(":memory:", &db);
+  if (rc == SQLITE_OK) rc = sqlite3_enable_load_extension(db, 1);
+  if (rc == SQLITE_OK) rc = sqlite3_load_extension(db, library, NULL, &error);
+  if (rc != SQLITE_OK) bank_wrong(b, "loading %s: %s", library, error ? error : sqlite3_errmsg(db));
+  (void)sqlite3_close(db);
 }
 
 sqlite3 *bank_open(bank_board *b, const char *path, const char *vfs, const char *options) {
@@ -133,13 +113,6 @@ uint64_t bank_now_ms(void) {
 }
 
 /* --------------------------------------------------------------- members -- */
-
-typedef struct member {
-  const char *path;
-  int pipe;
-  int number; /* writers below WRITERS, readers above */
-  uint64_t seed;
-} member;
 
 typedef struct acknowledgement {
   int64_t writer, sequence;
@@ -209,15 +182,13 @@ static int count_up(bank_board *b, sqlite3 *db, int writer, int64_t *sequence) {
   return rc;
 }
 
-static int transaction(bank_board *b, sqlite3 *db, const member *m, uint64_t *random, int64_t *sequence) {
-  bool upgrade = bank_random(random) % 3 == 0;
-  int rc = try_sql(b, db, upgrade ? "BEGIN; SELECT sum(balance) FROM account;" : "BEGIN IMMEDIATE;");
-  if (rc == SQLITE_OK) rc = transfer(b, db, random);
+int bank_go_on(bank_board *b, sqlite3 *db, int writer, uint64_t *random, int64_t *sequence) {
+  int rc = transfer(b, db, random);
   if (rc == SQLITE_OK && bank_random(random) % 4 == 0) rc = forge_and_regret(b, db, random);
   if (rc == SQLITE_OK && bank_random(random) % 40 == 0) rc = transfer_widely(b, db, random);
-  if (rc == SQLITE_OK && bank_random(random) % 3 == 0) rc = take_notes(b, db, m->number, random);
+  if (rc == SQLITE_OK && bank_random(random) % 3 == 0) rc = take_notes(b, db, writer, random);
   if (rc == SQLITE_OK && bank_random(random) % 2000 == 0) bank_sleep_ms((unsigned)(bank_random(random) % HOLD_MAX_MS));
-  if (rc == SQLITE_OK) rc = count_up(b, db, m->number, sequence);
+  if (rc == SQLITE_OK) rc = count_up(b, db, writer, sequence);
   if (rc == SQLITE_OK && bank_random(random) % 16 == 0) {
     atomic_fetch_add(&b->rolled_back, 1);
     rc = SQLITE_BUSY;
@@ -225,20 +196,70 @@ static int transaction(bank_board *b, sqlite3 *db, const member *m, uint64_t *ra
   return rc == SQLITE_OK ? try_sql(b, db, "COMMIT;") : rc;
 }
 
-static void writer(bank_board *b, void *argument) {
-  const member *m = argument;
+int bank_transaction(bank_board *b, sqlite3 *db, int writer, uint64_t *random, int64_t *sequence) {
+  bool upgrade = bank_random(random) % 3 == 0;
+  int rc = try_sql(b, db, upgrade ? "BEGIN; SELECT sum(balance) FROM account;" : "BEGIN IMMEDIATE;");
+  return rc == SQLITE_OK ? bank_go_on(b, db, writer, random, sequence) : rc;
+}
+
+/* What a dead one left prepared has been settled by then. */
+void bank_compare_pairs(bank_board *b, sqlite3 *db) {
+  int rc;
+  int64_t apart = bank_value(db, "SELECT count(*) FROM main.pair AS x JOIN other.pair AS y USING(writer)"
+                                 " WHERE x.sequence<>y.sequence", &rc);
+  if (rc != SQLITE_OK) bank_wrong(b, "comparing the pairs: %s", sqlite3_errmsg(db));
+  if (apart != 0) bank_wrong(b, "%lld writers committed in one database and not in the other", (long long)apart);
+}
+
+int bank_transaction_of_two(bank_board *b, sqlite3 *db, int writer, uint64_t *random, int64_t *sequence) {
+  int rc = try_sql(b, db, "BEGIN IMMEDIATE;");
+  if (rc == SQLITE_OK) bank_compare_pairs(b, db);
+  if (rc == SQLITE_OK) rc = transfer(b, db, random);
+  if (rc == SQLITE_OK)
+    rc = try_sql(b, db, "UPDATE main.pair SET sequence=sequence+1, pad=randomblob(%u) WHERE writer=%d;"
+                        "UPDATE other.pair SET sequence=sequence+1, pad=randomblob(%u) WHERE writer=%d;",
+                 (unsigned)(bank_random(random) % 900), writer, (unsigned)(bank_random(random) % 900), writer);
+  if (rc == SQLITE_OK) rc = count_up(b, db, writer, sequence);
+  return rc == SQLITE_OK ? try_sql(b, db, "COMMIT;") : rc;
+}
+
+int bank_grow(bank_board *b, sqlite3 *db, int writer, uint64_t *random) {
+  int rc = try_sql(b, db,
+                   "BEGIN IMMEDIATE;"
+                   "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<%u)"
+                   " INSERT INTO note SELECT %d, randomblob(5000) FROM n;"
+                   "UPDATE counter SET notes=(SELECT count(*) FROM note WHERE writer=%d) WHERE writer=%d; COMMIT;",
+                   (unsigned)(bank_random(random) % 500), writer, writer, writer);
+  if (rc == SQLITE_OK)
+    rc = try_sql(b, db, "BEGIN IMMEDIATE; DELETE FROM note WHERE writer=%d;"
+                        "UPDATE counter SET notes=0 WHERE writer=%d; COMMIT;", writer, writer);
+  if (rc == SQLITE_OK && bank_random(random) % 3 == 0) rc = try_sql(b, db, "VACUUM;");
+  return rc;
+}
+
+void bank_abandon(bank_board *b, sqlite3 *db) {
+  if (!sqlite3_get_autocommit(db) && sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK)
+    bank_wrong(b, "ROLLBACK: %s", sqlite3_errmsg(db));
+}
+
+void bank_tell(bank_board *b, const bank_member *m, int64_t sequence) {
+  acknowledgement done = {m->number, sequence};
+  if (write(m->pipe, &done, sizeof done) != (ssize_t)sizeof done) bank_wrong(b, "the parent is gone");
+}
+
+void bank_write(bank_board *b, void *member) {
+  const bank_member *m = member;
   uint64_t random = m->seed;
+  int64_t sequence;
   sqlite3 *db = bank_open(b, m->path, "pmem", "&pmem_max_log_size=2M");
   if (m->number % 2 == 0) bank_insist(b, db, "PRAGMA cache_size=10");
-  acknowledgement done = {.writer = m->number};
   while (!atomic_load(&b->stop)) {
-    if (transaction(b, db, m, &random, &done.sequence) == SQLITE_OK) {
-      if (write(m->pipe, &done, sizeof done) != (ssize_t)sizeof done) bank_wrong(b, "the parent is gone");
+    if (bank_transaction(b, db, m->number, &random, &sequence) == SQLITE_OK) {
+      m->tell(b, m, sequence);
       atomic_fetch_add(&b->commits, 1);
-    } else if (!sqlite3_get_autocommit(db)) {
-      if (sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK) bank_wrong(b, "ROLLBACK: %s", sqlite3_errmsg(db));
     } else {
-      bank_sleep_ms(1);
+      if (sqlite3_get_autocommit(db)) bank_sleep_ms(1);
+      bank_abandon(b, db);
     }
   }
   if (sqlite3_close(db) != SQLITE_OK) bank_wrong(b, "closing: %s", sqlite3_errmsg(db));
@@ -247,7 +268,7 @@ static void writer(bank_board *b, void *argument) {
 /* ----------------------------------------------------------- what is seen -- */
 
 typedef struct sight {
-  int64_t accounts, balance, weighted, sequence[WRITERS];
+  int64_t accounts, balance, weighted, sequence[BANK_WRITERS];
 } sight;
 
 static int look_at_counters(bank_board *b, sqlite3 *db, sight *s) {
@@ -268,7 +289,7 @@ static int look_at_counters(bank_board *b, sqlite3 *db, sight *s) {
     rc = SQLITE_OK;
   }
   (void)sqlite3_finalize(statement);
-  if (rc == SQLITE_DONE && rows != WRITERS) bank_wrong(b, "%d writers instead of %d", rows, WRITERS);
+  if (rc == SQLITE_DONE && rows != BANK_WRITERS) bank_wrong(b, "%d writers instead of %d", rows, BANK_WRITERS);
   return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
@@ -305,14 +326,14 @@ static bool read_once(bank_board *b, sqlite3 *db, const sight *before, sight *fi
   }
   bank_insist(b, db, "COMMIT");
   if (busy) return false;
-  for (int i = 0; i < WRITERS; i++)
+  for (int i = 0; i < BANK_WRITERS; i++)
     if (first->sequence[i] < before->sequence[i]) bank_wrong(b, "writer %d went back in time", i);
   atomic_fetch_add(&b->snapshots, 1);
   return true;
 }
 
-static void reader(bank_board *b, void *argument) {
-  const member *m = argument;
+void bank_read(bank_board *b, void *member) {
+  const bank_member *m = member;
   uint64_t random = m->seed;
   sqlite3 *db = bank_open(b, m->path, "pmem", "");
   if (m->number % 2 == 0) bank_insist(b, db, "PRAGMA cache_size=10");
@@ -326,28 +347,27 @@ static void reader(bank_board *b, void *argument) {
   if (sqlite3_close(db) != SQLITE_OK) bank_wrong(b, "closing: %s", sqlite3_errmsg(db));
 }
 
-/* ------------------------------------------------------------- the parent -- */
+/* ------------------------------------------------- beginning, end, hearing -- */
 
-static void found(bank_board *b, void *argument) {
-  const member *m = argument;
-  sqlite3 *db = bank_open(b, m->path, "pmem", "");
+void bank_found(bank_board *b, sqlite3 *db) {
   bank_insist(b, db,
               "PRAGMA auto_vacuum=FULL;"
               "CREATE TABLE account(id INTEGER PRIMARY KEY, balance INTEGER, pad BLOB);"
               "CREATE TABLE counter(writer INTEGER PRIMARY KEY, sequence INTEGER, total INTEGER, notes INTEGER);"
               "CREATE TABLE note(writer INTEGER, text BLOB);"
-              "CREATE INDEX note_writer ON note(writer);");
+              "CREATE INDEX note_writer ON note(writer);"
+              "CREATE TABLE pair(writer INTEGER PRIMARY KEY, sequence INTEGER, pad BLOB);");
   char *sql = sqlite3_mprintf(
       "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i+1 FROM n WHERE i<%d)"
       " INSERT INTO account SELECT i, %d, randomblob(300) FROM n;"
       "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i+1 FROM n WHERE i<%d)"
-      " INSERT INTO counter SELECT i, 0, 0, 0 FROM n;", ACCOUNTS - 1, OPENING_BALANCE, WRITERS - 1);
+      " INSERT INTO counter SELECT i, 0, 0, 0 FROM n;"
+      "INSERT INTO pair SELECT writer, 0, x'' FROM counter;", ACCOUNTS - 1, OPENING_BALANCE, BANK_WRITERS - 1);
   bank_insist(b, db, sql);
   sqlite3_free(sql);
-  (void)sqlite3_close(db);
 }
 
-static void check_whole(bank_board *b, sqlite3 *db, const int64_t *acknowledged, const int64_t *lost) {
+void bank_check_whole(bank_board *b, sqlite3 *db, const bank_books *books) {
   sight s = {0};
   bank_insist(b, db, "BEGIN");
   int rc = look(b, db, &s);
@@ -358,103 +378,23 @@ static void check_whole(bank_board *b, sqlite3 *db, const int64_t *acknowledged,
   const char *text = (const char *)sqlite3_column_text(statement, 0);
   if (strcmp(text, "ok") != 0) bank_wrong(b, "integrity_check: %s", text);
   (void)sqlite3_finalize(statement);
-  for (int i = 0; i < WRITERS; i++)
-    if (s.sequence[i] < acknowledged[i] || s.sequence[i] > acknowledged[i] + lost[i])
+  for (int i = 0; i < BANK_WRITERS; i++)
+    if (s.sequence[i] < books->acknowledged[i] || s.sequence[i] > books->acknowledged[i] + books->lost[i])
       bank_wrong(b, "writer %d: commit %lld was acknowledged, the database has %lld", i,
-                 (long long)acknowledged[i], (long long)s.sequence[i]);
+                 (long long)books->acknowledged[i], (long long)s.sequence[i]);
   bank_insist(b, db, "COMMIT");
 }
 
-typedef struct audit {
-  const char *path;
-  const int64_t *acknowledged, *lost;
-} audit;
-
-static void audit_here(bank_board *b, void *argument) {
-  const audit *a = argument;
-  sqlite3 *db = bank_open(b, a->path, "pmem", "");
-  check_whole(b, db, a->acknowledged, a->lost);
-  (void)sqlite3_close(db);
-}
-
-/* Every sidecar gone, and stock SQLite finds the same. */
-static void audit_stock(bank_board *b, void *argument) {
-  const audit *a = argument;
-  static const char *const suffix[] = {"-pmlog", "-pmshm", "-journal", "-wal"};
-  for (size_t i = 0; i < sizeof suffix / sizeof *suffix; i++) {
-    char name[1024];
-    (void)snprintf(name, sizeof name, "%s%s", a->path, suffix[i]);
-    if (access(name, F_OK) == 0) bank_wrong(b, "%s is left after the last close", name);
-  }
-  sqlite3 *db = bank_open(b, a->path, "unix", "");
-  check_whole(b, db, a->acknowledged, a->lost);
-  (void)sqlite3_close(db);
-}
-
 /* Numbers come one by one; each killed writer can have taken one with it. */
-static void hear(bank_board *b, int pipe, int64_t *acknowledged, int64_t *lost) {
+void bank_hear(bank_board *b, int pipe, bank_books *books) {
   acknowledgement done;
   while (read(pipe, &done, sizeof done) == (ssize_t)sizeof done) {
-    int64_t step = done.sequence - acknowledged[done.writer];
-    if (step >= 1 && step <= 1 + lost[done.writer]) {
-      lost[done.writer] = 0;
-      acknowledged[done.writer] = done.sequence;
-      continue;
-    }
-    ck_abort_msg("writer %d: commit %lld after %lld (%s)", (int)done.writer, (long long)done.sequence,
-                 (long long)acknowledged[done.writer], b->text);
+    int64_t *acknowledged = &books->acknowledged[done.writer], *lost = &books->lost[done.writer];
+    int64_t step = done.sequence - *acknowledged;
+    if (step < 1 || step > 1 + *lost)
+      bank_complain(b, "writer %d: commit %lld after %lld", (int)done.writer, (long long)done.sequence,
+                    (long long)*acknowledged);
+    *acknowledged = done.sequence;
+    *lost = 0;
   }
-}
-
-static pid_t enter(bank_board *b, member *m, uint64_t *random) {
-  m->seed = bank_random(random);
-  return bank_spawn(b, m->number < WRITERS ? writer : reader, m);
-}
-
-void bank_run(const char *path, unsigned seconds, uint64_t seed) {
-  bank_board *b = bank_board_new();
-  int pipes[2];
-  ck_assert_int_eq(pipe2(pipes, O_CLOEXEC), 0);
-  (void)fcntl(pipes[0], F_SETFL, O_NONBLOCK);
-  member members[BANK_MEMBERS];
-  pid_t pids[BANK_MEMBERS];
-  int64_t acknowledged[WRITERS] = {0}, lost[WRITERS] = {0};
-  uint64_t random = seed;
-  long kills = 0;
-  for (int i = 0; i < BANK_MEMBERS; i++) members[i] = (member){.path = path, .pipe = pipes[1], .number = i};
-  bank_reap(b, bank_spawn(b, found, members), false);
-  for (int i = 0; i < BANK_MEMBERS; i++) pids[i] = enter(b, &members[i], &random);
-  uint64_t end = bank_now_ms() + (uint64_t)seconds * 1000;
-  while (bank_now_ms() < end && atomic_load(&b->wrong) == 0) {
-    struct pollfd heard = {.fd = pipes[0], .events = POLLIN};
-    uint64_t strike = bank_now_ms() + bank_random(&random) % 120;
-    for (uint64_t now; (now = bank_now_ms()) < strike;) {
-      (void)poll(&heard, 1, (int)(strike - now));
-      hear(b, pipes[0], acknowledged, lost);
-    }
-    int victim = (int)(bank_random(&random) % BANK_MEMBERS);
-    if (bank_random(&random) % 4 == 0) {
-      (void)kill(pids[victim], SIGSTOP);
-      bank_sleep_ms((unsigned)(bank_random(&random) % 60));
-      (void)kill(pids[victim], SIGCONT);
-      continue;
-    }
-    (void)kill(pids[victim], SIGKILL);
-    bank_reap(b, pids[victim], true);
-    hear(b, pipes[0], acknowledged, lost);
-    if (victim < WRITERS) lost[victim]++;
-    pids[victim] = enter(b, &members[victim], &random);
-    kills++;
-  }
-  atomic_store(&b->stop, true);
-  for (int i = 0; i < BANK_MEMBERS; i++) bank_reap(b, pids[i], false);
-  hear(b, pipes[0], acknowledged, lost);
-  audit a = {path, acknowledged, lost};
-  bank_reap(b, bank_spawn(b, audit_here, &a), false);
-  bank_reap(b, bank_spawn(b, audit_stock, &a), false);
-  printf("  bank, seed %llu: %ld commits, %ld snapshots, %ld kills, %ld busy, %ld overtaken, %ld rolled back\n",
-         (unsigned long long)seed, atomic_load(&b->commits), atomic_load(&b->snapshots), kills,
-         atomic_load(&b->busy), atomic_load(&b->upgrades_lost), atomic_load(&b->rolled_back));
-  ck_assert_int_gt(atomic_load(&b->commits), 0);
-  ck_assert_int_gt(atomic_load(&b->snapshots), 0);
 }

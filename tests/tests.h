@@ -6,6 +6,8 @@
 
 #include <check.h>
 
+#include <stdbool.h>
+
 Suite *format_suite(void);
 Suite *processes_suite(void);
 Suite *log_suite(void);
@@ -21,5 +23,7 @@ Suite *vfs_suite(void);
 /* A path in the test's own empty folder on persistent memory, or on a disk. */
 const char *pmem_path(const char *name);
 const char *file_path(const char *name);
+/* Is the folder for persistent memory on a DAX file system, as $SPM_PMEM_REAL says? */
+bool pmem_is_real(void);
 
 #endif
