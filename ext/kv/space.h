@@ -20,8 +20,11 @@
 int spm_space_format(spm_conn *) SPM_MUST_CHECK;
 
 /* Take `count` blocks in a row, the first of them *block, below block `limit`.
-** SQLITE_FULL: there is no room below it. */
+** SQLITE_FULL: there is no room below it.  They may be behind the end, so they must be
+** written before the next call. */
 int spm_space_allocate(spm_conn *, uint32_t limit, uint32_t count, uint32_t *block) SPM_MUST_CHECK;
+/* The same among what is free below `below`, itself below the end.  SQLITE_NOTFOUND. */
+int spm_space_allocate_below(spm_conn *, uint32_t below, uint32_t count, uint32_t *block) SPM_MUST_CHECK;
 /* SQLITE_CORRUPT: one of them was not in use. */
 int spm_space_free(spm_conn *, uint32_t block, uint32_t count) SPM_MUST_CHECK;
 

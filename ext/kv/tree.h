@@ -82,7 +82,8 @@ typedef struct spm_tree_cursor {
 } spm_tree_cursor;
 
 void spm_cursor_open(spm_tree_cursor *, const spm_tree *);
-/* SQLITE_OK: it is on a key; SQLITE_NOTFOUND: there is none, and it is on no key. */
+/* SQLITE_OK: it is on a key; SQLITE_NOTFOUND: there is none, and it is on no key.  The key
+** given is not one that stands in this cursor's own leaf. */
 int spm_cursor_seek(spm_tree_cursor *, spm_seek, const void *key, uint32_t nkey) SPM_MUST_CHECK;
 int spm_cursor_next(spm_tree_cursor *) SPM_MUST_CHECK;
 int spm_cursor_prev(spm_tree_cursor *) SPM_MUST_CHECK;

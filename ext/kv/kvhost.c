@@ -1,0 +1,87 @@
+/*
+** kvhost.c - see kvhost.h.
+*/
+#include "kvhost.h"
+
+#include "../../vfs/store/region.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+_Thread_local bool spm_kv_host_removes;
+
+spm_kv_kind spm_kv_kind_of(const spm_kv_header *header, uint64_t n) {
+  if (n == 0) return SPM_KV_EMPTY;
+  if (n < sizeof *header || memcmp(header->magic, SPM_KV_MAGIC, sizeof header->magic) != 0) return SPM_KV_FOREIGN;
+  if (header->version != SPM_KV_VERSION) return SPM_KV_LATER;
+  return header->open == SPM_KV_OPEN ? SPM_KV_STAMPED : header->open == 0 ? SPM_KV_PLAIN : SPM_KV_FOREIGN;
+}
+
+static int identify(int fd, uint8_t life[SPM_LIFE_SIZE]) {
+  spm_kv_header header;
+  ssize_t n = pread(fd, &header, sizeof header, 0);
+  if (n < 0) return spm_error(SQLITE_IOERR_READ, "reading the header: %s", strerror(errno));
+  if (spm_kv_kind_of(&header, (uint64_t)n) != SPM_KV_STAMPED) return SQLITE_NOTFOUND;
+  memcpy(life, header.life, SPM_LIFE_SIZE);
+  return SQLITE_OK;
+}
+
+static int write_durably(spm_region *data, uint64_t offset, const void *bytes, size_t n) {
+  int rc = spm_store_bytes(data, offset, bytes, n);
+  spm_flush(data, offset, n);
+  return rc == SQLITE_OK ? spm_sync(data) : rc;
+}
+
+static int write_placeholder(spm_region *data, const uint8_t life[SPM_LIFE_SIZE]) {
+  uint8_t block[SPM_BLOCK_SIZE] = {0};
+  spm_kv_header header = {
+      .magic = SPM_KV_MAGIC, .version = SPM_KV_VERSION, .block_size = SPM_BLOCK_SIZE, .open = SPM_KV_OPEN};
+  memcpy(header.life, life, SPM_LIFE_SIZE);
+  memcpy(block, &header, sizeof header);
+  int rc = spm_media_file.append(data, 0, block, sizeof block);
+  if (rc == SQLITE_OK) rc = spm_region_fsync(data);
+  return rc == SQLITE_OK ? spm_region_refresh(data) : rc;
+}
+
+/* Under the gate: whoever looked at the file before may have seen another. */
+static int stamp(spm_region *data, const uint8_t life[SPM_LIFE_SIZE], uint64_t *logical_size) {
+  static const uint32_t open_word = SPM_KV_OPEN;
+  spm_kv_header header;
+  if (*logical_size == 0) return write_placeholder(data, life);
+  if (*logical_size < sizeof header) return SQLITE_BUSY;
+  int rc = spm_region_read(data, 0, &header, sizeof header);
+  if (rc != SQLITE_OK) return rc;
+  if (spm_kv_kind_of(&header, sizeof header) != SPM_KV_PLAIN) return SQLITE_BUSY;
+  rc = write_durably(data, offsetof(spm_kv_header, life), life, SPM_LIFE_SIZE);
+  return rc == SQLITE_OK ? write_durably(data, offsetof(spm_kv_header, open), &open_word, sizeof open_word) : rc;
+}
+
+static int remove_file(const spm_region *data) {
+  if (unlink(data->path) != 0)
+    return spm_error(SQLITE_IOERR_DELETE, "removing %s: %s", data->path, strerror(errno));
+  return spm_folder_fsync(data->path);
+}
+
+static int unstamp(spm_region *data, uint64_t logical_size) {
+  static const uint32_t closed_word = 0;
+  if (spm_kv_host_removes) return remove_file(data);
+  int rc = logical_size == 0 ? spm_region_truncate(data, 0)
+                             : write_durably(data, offsetof(spm_kv_header, open), &closed_word, sizeof closed_word);
+  return rc == SQLITE_OK ? spm_region_fsync(data) : rc;
+}
+
+/* Transactions here are never prepared under a super-journal. */
+static int decide(const char *path, const char *super, bool *committed) {
+  *committed = false;
+  return spm_error(SQLITE_CORRUPT, "%s: the log of a key-value store names a super-journal, %s", path, super);
+}
+
+static int settled(const char *path, const char *super) {
+  (void)path;
+  (void)super;
+  return SQLITE_OK;
+}
+
+const spm_host spm_kv_host = {
+    .identify = identify, .stamp = stamp, .unstamp = unstamp, .decide = decide, .settled = settled};

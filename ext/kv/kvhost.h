@@ -1,0 +1,34 @@
+/*
+** kvhost.h - how a key-value store's file says that it belongs to a log.
+**
+** The header has the life's id, and a word that says whether it means anything.  The id
+** is durable before the word says so, and the word is cleared alone: each is one store
+** that cannot be torn, so there is no state in between.  A file of no length gets its
+** header with its stamp, in one write; its bitmap and directory come with the first
+** transaction.
+**
+** The one place here that reaches past the engine's interface, to the region the engine
+** hands to its hosts.
+*/
+#ifndef SPM_KVHOST_H
+#define SPM_KVHOST_H
+
+#include "kvformat.h"
+
+typedef enum spm_kv_kind {
+  SPM_KV_EMPTY,   /* no bytes at all                      */
+  SPM_KV_PLAIN,   /* ours, and no log belongs to it       */
+  SPM_KV_STAMPED, /* ours, with a life                    */
+  SPM_KV_LATER,   /* ours, of another format version      */
+  SPM_KV_FOREIGN  /* anything else: left alone            */
+} spm_kv_kind;
+
+/* `n` bytes of the header could be read. */
+spm_kv_kind spm_kv_kind_of(const spm_kv_header *, uint64_t n);
+
+extern const spm_host spm_kv_host;
+
+/* While it is set, this thread's end of a life removes the file. */
+extern _Thread_local bool spm_kv_host_removes;
+
+#endif
