@@ -9,6 +9,8 @@
 SQLITE_EXTENSION_INIT1
 
 #include "../vfs/vfs.h"
+#include "functions.h"
+#include "report.h"
 
 #include <stddef.h>
 
@@ -17,6 +19,12 @@ SQLITE_EXTENSION_INIT1
 
 EXPORT int sqlite3_pmem_init(sqlite3 *, char **, const sqlite3_api_routines *);
 EXPORT int sqlite3_pmemdefault_init(sqlite3 *, char **, const sqlite3_api_routines *);
+
+/* What a connection has from here, whatever its database: tables and functions. */
+static int add_to(sqlite3 *db) {
+  int rc = spm_report_register(db);
+  return rc == SQLITE_OK ? spm_functions_register(db) : rc;
+}
 
 /* Runs in every new connection.  It reports a database that was opened with options
 ** that make no sense, and otherwise succeeds: an error here would spoil every open.
@@ -28,11 +36,12 @@ static int connection_opened(sqlite3 *db, char **error, const struct sqlite3_api
     *error = refusal;
     return SQLITE_CANTOPEN;
   }
-  (void)sqlite3_exec(db, "", NULL, NULL, NULL);
-  return SQLITE_OK;
+  int rc = add_to(db);
+  if (rc == SQLITE_OK) (void)sqlite3_exec(db, "", NULL, NULL, NULL);
+  return rc;
 }
 
-static int load(char **error, bool make_default) {
+static int load(sqlite3 *db, char **error, bool make_default) {
   if (sqlite3_libversion_number() < SQLITE_VERSION_LEAST) {
     if (error != NULL)
       *error = sqlite3_mprintf("pmem needs SQLite 3.38.0 or later, this is %s", sqlite3_libversion());
@@ -40,17 +49,16 @@ static int load(char **error, bool make_default) {
   }
   int rc = spm_vfs_register(make_default);
   if (rc == SQLITE_OK) rc = sqlite3_auto_extension((void (*)(void))connection_opened);
+  if (rc == SQLITE_OK) rc = add_to(db); /* which is open already */
   return rc == SQLITE_OK ? SQLITE_OK_LOAD_PERMANENTLY : rc;
 }
 
 int sqlite3_pmem_init(sqlite3 *db, char **error, const sqlite3_api_routines *api) {
-  (void)db;
   SQLITE_EXTENSION_INIT2(api);
-  return load(error, false);
+  return load(db, error, false);
 }
 
 int sqlite3_pmemdefault_init(sqlite3 *db, char **error, const sqlite3_api_routines *api) {
-  (void)db;
   SQLITE_EXTENSION_INIT2(api);
-  return load(error, true);
+  return load(db, error, true);
 }

@@ -18,6 +18,7 @@
 #define EXCLUDE_PAUSE_US 500
 
 static const spm_host host = {
+    .kind = "database",
     .identify = spm_stamp_identify,
     .stamp = spm_stamp_on,
     .unstamp = spm_stamp_off,

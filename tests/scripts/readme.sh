@@ -3,4 +3,5 @@
 folder=$DISK/readme
 mkdir "$folder"
 ln -s "$BUILD" "$folder/build"
+ln -s "$PWD/sql" "$folder/sql"
 python3 tests/readme.py README.md "$folder" || fail "README.md and reality differ"

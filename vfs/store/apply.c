@@ -12,6 +12,7 @@ int spm_apply_record(spm_store *s, const spm_record *record, uint64_t size) {
     if (offset >= size) continue; /* a later truncate of the same transaction cut it */
     int rc = spm_store_bytes(&s->data, offset, c.bytes, c.entry.length);
     if (rc != SQLITE_OK) return rc;
+    s->shm->counters.file_bytes += c.entry.length;
   }
   return SQLITE_OK;
 }

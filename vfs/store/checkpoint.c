@@ -81,6 +81,8 @@ static int write_superblock(spm_store *s, bool clean) {
     spm_poison(s);
     return rc;
   }
+  shm->counters.checkpoints++;
+  shm->counters.log_bytes += sizeof block;
   shm->superblock_sequence = block.sequence;
   shm->superblock_size = block.logical_size;
   return SQLITE_OK;

@@ -5,6 +5,7 @@
 
 #include "apply.h"
 #include "checkpoint.h"
+#include "counters.h"
 #include "diff.h"
 #include "growth.h"
 #include "snapshot.h"
@@ -24,13 +25,18 @@
 
 static bool overtaken(const spm_conn *c) { return spm_committed_lsn(c->store->shm) != c->snapshot; }
 
+static int refuse_overtaken(spm_conn *c) {
+  atomic_fetch_add_explicit(&c->store->shm->counters.conflicts, 1, memory_order_relaxed);
+  return SQLITE_BUSY_SNAPSHOT;
+}
+
 /* `latest`: whatever is committed when the lock is had will do. */
 static int acquire(spm_conn *c, bool latest) {
   spm_shm *shm = c->store->shm;
   uint32_t owner = 0;
   unsigned waits = 0;
   for (uint32_t spin = 0;; spin++) {
-    if (!latest && overtaken(c)) return SQLITE_BUSY_SNAPSHOT; /* without waiting: it will not improve */
+    if (!latest && overtaken(c)) return refuse_overtaken(c); /* without waiting: it will not improve */
     if (spm_writer_try(shm, c->slot, waits > 0, &owner)) return SQLITE_OK;
     if (spin < SPIN_MAX) {
       spm_cpu_relax();
@@ -68,7 +74,7 @@ static int begin_writing(spm_conn *c) {
   c->modified = false;
   c->stage = SPM_UNSTAGED;
   if (overtaken(c))
-    rc = SQLITE_BUSY_SNAPSHOT;
+    rc = refuse_overtaken(c);
   else if (spm_poisoned(s))
     rc = spm_error(SQLITE_IOERR, "%s: an earlier flush failed; close it everywhere to recover it from media",
                    s->path);
@@ -417,8 +423,9 @@ static int apply_set(spm_conn *c) {
   for (uint32_t i = 0; rc == SQLITE_OK && i < c->set.count; i++) {
     const spm_dirty *d = &c->set.dirty[i];
     uint64_t start = (uint64_t)d->block * SPM_BLOCK_SIZE;
-    if (d->changed && start < c->size)
-      rc = spm_store_bytes(&s->data, start + d->from, d->bytes + d->from, (size_t)(d->to - d->from));
+    if (!d->changed || start >= c->size) continue;
+    rc = spm_store_bytes(&s->data, start + d->from, d->bytes + d->from, (size_t)(d->to - d->from));
+    s->shm->counters.file_bytes += (uint64_t)(d->to - d->from);
   }
   return rc;
 }
@@ -484,7 +491,7 @@ int spm_commit_finish(spm_conn *c) {
   if (!c->modified) return SQLITE_OK;
   spm_store *s = c->store;
   int rc = c->stage == SPM_UNSTAGED ? spm_commit_stage(c, NULL) : SQLITE_OK;
-  uint64_t until = c->txn.tail.lsn + 1;
+  uint64_t until = c->txn.tail.lsn + 1, began_ns = spm_count_begin(s);
   s->shm->saved_lsn = 0; /* an LSN that was rolled back is used again */
   bool large = c->txn.changed > SPM_SMALL_COMMIT;
   if (rc == SQLITE_OK && spm_poisoned(s))
@@ -515,6 +522,7 @@ int spm_commit_finish(spm_conn *c) {
   c->marked = false;
   uint64_t before = c->snapshot;
   spm_snapshot_advance(c, c->txn.tail.lsn, c->size);
+  spm_count_commit(s, c->txn.changed, began_ns);
   forget(c);
   c->txn.segment_count = 0; /* they belong to the log now */
   tidy(c, before);
@@ -540,6 +548,7 @@ int spm_commit_rollback(spm_conn *c) {
   if (!c->modified) return SQLITE_OK;
   spm_store *s = c->store;
   int rc = SQLITE_OK;
+  s->shm->counters.aborted++;
   if (c->marked) spm_unmark(s); /* X is untouched */
   c->marked = false;
   if (c->stage == SPM_PREPARED && !spm_poisoned(s)) {

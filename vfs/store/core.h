@@ -90,6 +90,10 @@ struct spm_conn {
   spm_txn txn;
 };
 
+/* Visit the stores that this process has open: all, or the one that is the file `path`
+** (SQLITE_NOTFOUND: it is none of them).  Holds the registry's mutex. */
+int spm_stores_visit(const char *path, int (*visit)(spm_store *, void *), void *) SPM_MUST_CHECK;
+
 static inline spm_state *spm_state_at(spm_shm *shm, uint64_t lsn) {
   return &shm->state[atomic_load_explicit(&shm->state[0].lsn, memory_order_acquire) == lsn ? 0 : 1];
 }

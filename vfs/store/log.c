@@ -130,6 +130,7 @@ static int append_record(spm_store *s, spm_txn *t, spm_record *record, uint16_t 
   memset((uint8_t *)record + used, 0, span - used);
   int rc = spm_append(&s->log, t->tail.offset, record, span);
   if (rc != SQLITE_OK) return rc;
+  s->shm->counters.log_bytes += span;
   t->tail.offset += span;
   t->tail.lsn = record->lsn;
   t->tail.chain = record->checksum;

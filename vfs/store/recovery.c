@@ -5,11 +5,62 @@
 
 #include "apply.h"
 #include "checkpoint.h"
+#include "counters.h"
 #include "growth.h"
 #include "store.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+/* -------------------------------------------------------------- report -- */
+
+void spm_report_begin(spm_store *s, bool takeover) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  spm_recovery_report *report = &s->shm->report;
+  memset(report, 0, sizeof *report);
+  report->takeover = takeover;
+  report->began_unix_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+  report->phase_began_ns = spm_clock_ns();
+}
+
+void spm_report_phase(spm_store *s, unsigned phase) {
+  spm_recovery_report *report = &s->shm->report;
+  uint64_t now = spm_clock_ns();
+  report->phase_ns[phase] += now - report->phase_began_ns;
+  report->phase_began_ns = now;
+}
+
+/* A transaction's records follow each other. */
+static void report_record(spm_store *s, const spm_record *record) {
+  spm_recovery_report *report = &s->shm->report;
+  report->records++;
+  report->bytes += spm_record_span(record->length);
+  if (record->type == SPM_REC_LINK) return;
+  uint32_t n = report->transaction_count;
+  if (n == 0 || report->transaction[n - 1].txid != record->txid) {
+    if (n == SPM_RECOVERY_TRANSACTIONS) return;
+    report->transaction_count = ++n;
+    report->transaction[n - 1].txid = record->txid;
+    report->transaction[n - 1].first_lsn = record->lsn;
+  }
+  report->transaction[n - 1].last_lsn = record->lsn;
+  report->transaction[n - 1].bytes += record->length;
+  if (record->flags & SPM_REC_COMMIT)
+    report->transaction[n - 1].fate = SPM_FATE_COMMITTED;
+  else if (record->type == SPM_REC_SETTLE)
+    report->transaction[n - 1].fate = SPM_FATE_ABORTED;
+  else if (record->type == SPM_REC_PREPARE)
+    report->transaction[n - 1].fate = SPM_FATE_PREPARED;
+}
+
+static void report_settled(spm_store *s, uint64_t txid, bool committed) {
+  spm_recovery_report *report = &s->shm->report;
+  for (uint32_t i = 0; i < report->transaction_count; i++)
+    if (report->transaction[i].txid == txid)
+      report->transaction[i].fate = committed ? SPM_FATE_COMMITTED : SPM_FATE_ABORTED;
+}
 
 /* ------------------------------------------------- 1 load and 2 sort -- */
 
@@ -58,6 +109,7 @@ int spm_log_summarize(spm_store *s, spm_log_pos from, uint64_t size, spm_log_sum
   while ((rc = spm_log_next(&r, &record)) == SQLITE_ROW) {
     rc = summarize_record(sum, record, r.pos);
     if (rc != SQLITE_OK) break;
+    report_record(s, record);
   }
   spm_log_pos end = r.pos;
   spm_log_reader_close(&r);
@@ -81,6 +133,7 @@ int spm_settle_prepared(spm_store *s, spm_log_summary *sum, bool *committed) {
   if (sum->prepared_super == NULL) return SQLITE_OK;
   int rc = s->host->decide(s->path, sum->prepared_super, committed);
   if (rc != SQLITE_OK) return rc;
+  report_settled(s, sum->prepared_txid, *committed);
   if (*committed) {
     sum->accepted = sum->after_prepared;
     sum->size = sum->prepared_size;
@@ -138,6 +191,16 @@ static int redo(spm_store *s, spm_log_pos from, const spm_log_summary *sum) {
 
 /* ------------------------------------------------------------- recover -- */
 
+void spm_report_end(spm_store *s, uint64_t from_lsn, const spm_log_summary *sum) {
+  s->shm->report.from_lsn = from_lsn;
+  s->shm->report.to_lsn = sum->accepted.lsn;
+  const spm_recovery_report *report = &s->shm->report;
+  for (unsigned i = 0; !report->takeover && report->records > 0 && i < SPM_RECOVERY_PHASES; i++)
+    s->shm->counters.recovery_ns += report->phase_ns[i];
+  s->shm->counters.redone += sum->committed;
+  s->shm->counters.undone += sum->unfinished;
+}
+
 /* A file that is shorter than the checkpoint knows has lost what no log can
 ** bring back. */
 static int check_length(spm_store *s, const spm_superblock *block) {
@@ -150,11 +213,15 @@ static int check_length(spm_store *s, const spm_superblock *block) {
 int spm_recover(spm_store *s, const spm_superblock *block) {
   spm_log_summary sum = {0};
   bool committed = false;
+  spm_report_begin(s, false);
   int rc = check_length(s, block);
   if (rc == SQLITE_OK) rc = spm_log_summarize(s, block->checkpoint, block->logical_size, &sum);
+  spm_report_phase(s, SPM_RECOVERY_LOAD);
   if (rc == SQLITE_OK) rc = spm_settle_prepared(s, &sum, &committed);
+  spm_report_phase(s, SPM_RECOVERY_UNDO);
   if (rc == SQLITE_OK) rc = spm_log_harden(s, block->checkpoint, &sum);
   if (rc == SQLITE_OK) rc = redo(s, block->checkpoint, &sum);
+  spm_report_phase(s, SPM_RECOVERY_REDO);
   if (rc == SQLITE_OK) {
     uint64_t next = sum.next_txid > block->next_txid ? sum.next_txid : block->next_txid;
     spm_publish(s, sum.accepted, sum.size, next);
@@ -163,6 +230,8 @@ int spm_recover(spm_store *s, const spm_superblock *block) {
   }
   if (rc == SQLITE_OK) rc = spm_checkpoint_restart(s, false);
   if (rc == SQLITE_OK) rc = spm_checkpoint_trim(s, true);
+  spm_report_phase(s, SPM_RECOVERY_CHECKPOINT);
+  spm_report_end(s, block->checkpoint.lsn, &sum);
   if (rc == SQLITE_OK && sum.prepared_super != NULL)
     rc = s->host->settled(s->path, sum.prepared_super);
   if (rc == SQLITE_OK && !block->clean)

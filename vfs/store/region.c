@@ -10,11 +10,16 @@
 #include <fcntl.h>
 #include <libpmem.h>
 #include <libgen.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 /* Untouched address space costs nothing, but a sandbox may grant less than is asked
 ** for: ask for half, and so on. */
@@ -255,4 +260,24 @@ int spm_folder_fsync(const char *path) {
   if (fd >= 0) close(fd);
   free(copy);
   return rc;
+}
+
+/* ------------------------------------------------------------- platform -- */
+
+#if defined(__x86_64__)
+static const char *flush_instruction(void) {
+  unsigned a, b = 0, c, d;
+  (void)__get_cpuid_count(7, 0, &a, &b, &c, &d);
+  return b & (1u << 24) ? "clwb" : b & (1u << 23) ? "clflushopt" : "clflush";
+}
+#else
+static const char *flush_instruction(void) { return "libpmem's choice"; }
+#endif
+
+/* libpmem tells whether it is at least of a version, not which one it is. */
+void spm_store_platform(char *text, size_t size) {
+  unsigned minor = 0;
+  while (pmem_check_version(PMEM_MAJOR_VERSION, minor + 1) == NULL) minor++;
+  (void)snprintf(text, size, "libpmem %d.%u; flush %s; eADR %s", PMEM_MAJOR_VERSION, minor, flush_instruction(),
+                 pmem_has_auto_flush() == 1 ? "yes" : "no");
 }

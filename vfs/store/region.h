@@ -87,6 +87,9 @@ int spm_region_read(spm_region *, uint64_t offset, void *, size_t) SPM_MUST_CHEC
 int spm_region_fsync(spm_region *) SPM_MUST_CHECK;
 int spm_folder_fsync(const char *path) SPM_MUST_CHECK;
 
+/* What pmem_debug() says of the machine (store.h). */
+void spm_store_platform(char *text, size_t size);
+
 static inline int spm_append(spm_region *r, uint64_t offset, const void *p, size_t n) {
   return r->media->append(r, offset, p, n);
 }

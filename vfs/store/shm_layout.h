@@ -24,7 +24,7 @@
 #include <stdatomic.h>
 
 #define SPM_SHM_MAGIC UINT64_C(0x316d68734d656d50) /* "PmeMshm1" */
-#define SPM_SHM_VERSION 1u
+#define SPM_SHM_VERSION 2u
 #define SPM_SLOT_COUNT 1024u
 #define SPM_SEGMENT_COUNT (1u << 20) /* of 256 KiB: a log of 256 GiB */
 #define SPM_BUCKET_COUNT 16384u
@@ -59,7 +59,44 @@ typedef struct spm_slot {
   _Atomic uint32_t generation; /* changes with each claim                       */
   uint64_t pid;                /* for people; means nothing to the protocol     */
   _Atomic uint32_t pointing;   /* 1: its snapshot holds pointers into X (S14)   */
+  uint32_t began;              /* second of the monotonic clock the snapshot began in, about */
+  _Atomic uint64_t snapshots;  /* taken in this slot; never reset               */
 } spm_slot;
+
+#define SPM_LATENCY_BUCKETS 256u /* counters.c says of what */
+
+/* What has been counted since the life began (metrics.h, counters.h).  W, but for
+** conflicts, which those count who do not get the lock. */
+typedef struct spm_counters {
+  uint64_t committed, aborted;       /* transactions  */
+  uint64_t blocks_written;           /* by committed ones */
+  uint64_t log_bytes, file_bytes;    /* written to the log with its superblocks, and to X */
+  uint64_t checkpoints, takeovers;
+  uint64_t redone, undone;           /* transactions */
+  uint64_t recovery_ns;              /* of the recovery that began the life; 0: none was needed */
+  uint64_t timed, timed_ns;          /* commits whose time was taken, and all of it */
+  _Atomic uint64_t conflicts;
+  uint32_t latency[SPM_LATENCY_BUCKETS];
+} spm_counters;
+
+/* What the last recovery or take-over did.  Written by it alone. */
+enum { SPM_RECOVERY_LOAD, SPM_RECOVERY_REDO, SPM_RECOVERY_UNDO, SPM_RECOVERY_CHECKPOINT, SPM_RECOVERY_PHASES };
+enum { SPM_FATE_UNFINISHED, SPM_FATE_COMMITTED, SPM_FATE_ABORTED, SPM_FATE_PREPARED };
+#define SPM_RECOVERY_TRANSACTIONS 256u /* told one by one; the rest are counted only */
+
+typedef struct spm_recovery_report {
+  uint64_t began_unix_ms;             /* 0: there was nothing to do yet              */
+  uint32_t takeover;                  /* 1: of a dead writer, while others went on   */
+  uint32_t transaction_count;         /* those that follow                           */
+  uint64_t phase_began_ns;            /* monotonic */
+  uint64_t phase_ns[SPM_RECOVERY_PHASES];
+  uint64_t records, bytes;            /* of log that were read                       */
+  uint64_t from_lsn, to_lsn;          /* the accepted log                            */
+  struct {
+    uint64_t txid, first_lsn, last_lsn, bytes;
+    uint64_t fate;                    /* SPM_FATE_*                                  */
+  } transaction[SPM_RECOVERY_TRANSACTIONS];
+} spm_recovery_report;
 
 typedef struct spm_image_meta {
   _Atomic uint64_t until; /* the LSN whose commit replaced this content; 0: free */
@@ -107,6 +144,8 @@ typedef struct spm_shm {
   uint32_t image_free_count;
   uint32_t image_oldest, image_newest;
   uint32_t sweep_bucket;  /* where the next look for unneeded images begins */
+  spm_counters counters;
+  spm_recovery_report report;
 
   spm_slot slots[SPM_SLOT_COUNT];
   uint64_t segments[SPM_SEGMENT_COUNT / 64];  /* W: bit set: in use        */

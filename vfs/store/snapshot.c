@@ -1,12 +1,14 @@
 /*
 ** snapshot.c - see snapshot.h.
 */
+#define _GNU_SOURCE
 #include "snapshot.h"
 
 #include "takeover.h"
 #include "version.h"
 
 #include <string.h>
+#include <time.h>
 
 /* A small commit on PMEM takes microseconds, on a slow disk an apply takes a few
 ** milliseconds.  After this long the writer is stopped, or its machine is. */
@@ -74,6 +76,15 @@ static void give_up(spm_conn *c) {
   end_pointing(c);
 }
 
+/* For people: the coarse clock costs a few nanoseconds. */
+static void note_begun(spm_slot *slot) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  slot->began = (uint32_t)now.tv_sec;
+  uint64_t taken = atomic_load_explicit(&slot->snapshots, memory_order_relaxed);
+  atomic_store_explicit(&slot->snapshots, taken + 1, memory_order_relaxed);
+}
+
 int spm_snapshot_begin(spm_conn *c) {
   spm_shm *shm = c->store->shm;
   _Atomic uint64_t *slot = &shm->slots[c->slot].snapshot;
@@ -100,6 +111,7 @@ int spm_snapshot_begin(spm_conn *c) {
     atomic_store_explicit(slot, lsn, memory_order_release);
     c->snapshot = lsn;
     c->snapshot_size = size;
+    note_begun(&shm->slots[c->slot]);
     return SQLITE_OK;
   }
 }

@@ -201,6 +201,16 @@ static spm_store *registry_find(const char *path) {
   return NULL;
 }
 
+int spm_stores_visit(const char *path, int (*visit)(spm_store *, void *), void *argument) {
+  pthread_mutex_lock(&registry_mutex);
+  int rc = SQLITE_OK;
+  spm_store *s = path != NULL ? registry_find(path) : registry;
+  if (s == NULL && path != NULL) rc = SQLITE_NOTFOUND;
+  for (; rc == SQLITE_OK && s != NULL; s = path != NULL ? NULL : s->next) rc = visit(s, argument);
+  pthread_mutex_unlock(&registry_mutex);
+  return rc;
+}
+
 static void registry_add(spm_store *s) {
   s->next = registry;
   registry = s;
@@ -451,4 +461,26 @@ int spm_conn_checkpoint(spm_conn *c) {
   rc = spm_checkpoint_all(c->store);
   (void)spm_write_end(c);
   return rc;
+}
+
+/* On a connection of its own: the caller may be in the middle of something. */
+static int checkpoint_store(spm_store *s, void *lsn) {
+  spm_conn *c;
+  int rc = connect(s, &c);
+  if (rc != SQLITE_OK) return rc;
+  rc = spm_write_begin_latest(c);
+  if (rc == SQLITE_OK) rc = spm_checkpoint_all(s);
+  if (rc == SQLITE_OK) *(uint64_t *)lsn = s->shm->checkpoint.lsn;
+  if (rc == SQLITE_BUSY) rc = spm_error(rc, "%s: a transaction is writing, no checkpoint is possible before its end", s->path);
+  (void)spm_write_end(c);
+  spm_snapshot_end(c);
+  s->references--; /* not the last one: the store is in the registry */
+  spm_slot_release(s, c->slot);
+  conn_free(c);
+  return rc;
+}
+
+int spm_store_checkpoint(const char *path, uint64_t *lsn) {
+  int rc = spm_stores_visit(path, checkpoint_store, lsn);
+  return rc == SQLITE_NOTFOUND ? spm_error(SQLITE_ERROR, "%s is no store that is open here", path) : rc;
 }

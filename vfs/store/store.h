@@ -14,6 +14,7 @@
 
 #include "error.h"
 #include "format.h"
+#include "inspect.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,6 +25,7 @@ typedef struct spm_region spm_region;
 /* What the store asks of whoever keeps something in X: SQLite's databases have one host,
 ** key-value stores another. */
 typedef struct spm_host {
+  const char *kind; /* of store, as pmem_stats shows it */
   /* Does the open file carry a stamp, and of which life?  SQLITE_NOTFOUND: no. */
   int (*identify)(int fd, uint8_t life[SPM_LIFE_SIZE]);
   /* Stamp X durably with a life; take the stamp off, the last bytes last. */
@@ -129,5 +131,12 @@ int spm_commit_finish(spm_conn *) SPM_MUST_CHECK;
 int spm_commit_rollback(spm_conn *);
 /* Bring X up to date now.  SQLITE_BUSY: somebody writes. */
 int spm_conn_checkpoint(spm_conn *) SPM_MUST_CHECK;
+/* The same for the store `path` that this process has open; *lsn is where it got to.
+** SQLITE_ERROR: it has not; SQLITE_BUSY: somebody writes, this connection perhaps. */
+int spm_store_checkpoint(const char *path, uint64_t *lsn) SPM_MUST_CHECK;
+
+/* libpmem's version, the processor's flush instruction, and whether caches are
+** persistent (eADR), in words. */
+void spm_store_platform(char *text, size_t size);
 
 #endif

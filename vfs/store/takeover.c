@@ -85,26 +85,34 @@ static int takeover(spm_store *s) {
   spm_shm *shm = s->shm;
   spm_log_summary sum = {0};
   bool committed = false;
+  spm_report_begin(s, true);
   int rc = reload_superblock(s);
   if (rc == SQLITE_OK) rc = spm_region_refresh(&s->data);
   if (rc == SQLITE_OK) rc = spm_region_refresh(&s->log);
   if (rc == SQLITE_OK) rc = spm_region_refresh(&s->shared);
   const spm_state *state = spm_committed(shm);
+  uint64_t from_lsn = state->tail.lsn;
+  shm->counters.takeovers++;
   if (rc == SQLITE_OK)
     rc = spm_log_summarize(s, state->tail, atomic_load(&state->logical_size), &sum);
+  spm_report_phase(s, SPM_RECOVERY_LOAD);
   if (rc == SQLITE_OK && sum.next_txid < state->next_txid) sum.next_txid = state->next_txid;
   if (rc == SQLITE_OK) rc = spm_settle_prepared(s, &sum, &committed);
   if (rc == SQLITE_OK) rc = spm_versions_rebuild(s, sum.accepted.lsn);
+  spm_report_phase(s, SPM_RECOVERY_UNDO);
   if (rc == SQLITE_OK) rc = spm_log_harden(s, state->tail, &sum);
   if (rc == SQLITE_OK && sum.accepted.lsn > state->tail.lsn)
     rc = finish_commit(s, &sum);
   else if (rc == SQLITE_OK)
     spm_unmark(s);
+  spm_report_phase(s, SPM_RECOVERY_REDO);
+  if (rc == SQLITE_OK) spm_report_end(s, from_lsn, &sum);
   if (rc == SQLITE_OK) atomic_store(&shm->excluding, 0);
   if (rc == SQLITE_OK) rc = rebuild_segments(s, spm_committed_lsn(shm));
   if (rc == SQLITE_OK && !spm_poisoned(s)) rc = spm_checkpoint_all(s);
   if (rc == SQLITE_OK && !spm_poisoned(s)) rc = spm_checkpoint_restart(s, false);
   if (rc == SQLITE_OK && !spm_poisoned(s)) rc = spm_checkpoint_trim(s, false);
+  spm_report_phase(s, SPM_RECOVERY_CHECKPOINT);
   if (rc == SQLITE_OK && !spm_poisoned(s) && sum.prepared_super != NULL)
     rc = s->host->settled(s->path, sum.prepared_super);
   if (rc == SQLITE_OK)
