@@ -48,10 +48,6 @@ demo: deps
 test: deps
 	@$(MAKE) --no-print-directory check
 
-bench: deps
-	@$(MAKE) --no-print-directory all
-	@./tests/bench.sh
-
 include tests/tests.mk
 
 install: all

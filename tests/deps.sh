@@ -10,6 +10,7 @@ packages_of() {
   case $1 in
     base) echo gcc libc6-dev make libsqlite3-dev sqlite3 libpmem-dev check libxxhash-dev strace python3 ;;
     dax) echo qemu-system-x86 busybox-static cpio dash e2fsprogs xfsprogs xz-utils zstd ;;
+    bench) echo liblmdb-dev librocksdb-dev libpmemobj-dev gnuplot-nox ;;
     *) echo "deps.sh: no set of packages is called $1" >&2; exit 1 ;;
   esac
 }

@@ -1,6 +1,6 @@
 # The tests: one program with check, which also runs the scripts in tests/scripts.
 
-TEST_SOURCES = $(filter-out tests/bench.c,$(wildcard tests/*.c))
+TEST_SOURCES = $(wildcard tests/*.c)
 TEST_OBJECTS = $(TEST_SOURCES:%.c=$(BUILD)/core/%.o)
 TEST_CFLAGS = $(filter-out -Wpedantic,$(WARNINGS))
 
