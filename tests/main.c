@@ -42,6 +42,7 @@ int main(void) {
   srunner_add_suite(runner, adopt_suite());
   srunner_add_suite(runner, multi_suite());
   srunner_add_suite(runner, vfs_suite());
+  srunner_add_suite(runner, pmemkv_suite());
   srunner_add_suite(runner, growth_suite());
   srunner_add_suite(runner, zero_copy_suite());
   srunner_add_suite(runner, processes_suite());

@@ -19,6 +19,7 @@ Suite *zero_copy_suite(void);
 Suite *adopt_suite(void);
 Suite *multi_suite(void);
 Suite *vfs_suite(void);
+Suite *pmemkv_suite(void);
 
 /* A path in the test's own empty folder on persistent memory, or on a disk. */
 const char *pmem_path(const char *name);

@@ -1,0 +1,12 @@
+/*
+** test_pmemkv.c - the suite of the virtual table: from its codec to SQL.
+*/
+#include "test_pmemkv.h"
+#include "tests.h"
+
+Suite *pmemkv_suite(void) {
+  Suite *suite = suite_create("pmemkv");
+  suite_add_tcase(suite, pmemkv_key_case());
+  suite_add_tcase(suite, pmemkv_changes_case());
+  return suite;
+}

@@ -1,0 +1,12 @@
+/*
+** test_pmemkv.h - the suite "pmemkv" is in several files; each gives its part.
+*/
+#ifndef SPM_TESTS_PMEMKV_H
+#define SPM_TESTS_PMEMKV_H
+
+#include <check.h>
+
+TCase *pmemkv_key_case(void);     /* values as bytes         */
+TCase *pmemkv_changes_case(void); /* the ordered write set   */
+
+#endif
