@@ -15,6 +15,7 @@ Suite *store_suite(void);
 Suite *recovery_suite(void);
 Suite *scripts_suite(void);
 Suite *growth_suite(void);
+Suite *kv_suite(void);
 Suite *zero_copy_suite(void);
 Suite *adopt_suite(void);
 Suite *multi_suite(void);

@@ -8,6 +8,7 @@
 
 /* Fills, in bytes of a node's room. */
 #define EVEN_MAX (SPM_NODE_ROOM * 84 / 100) /* two nodes that share: each must have room left */
+#define PACK_MAX (SPM_NODE_ROOM * 97 / 100) /* two nodes of which one is filled up           */
 #define LOW (SPM_NODE_ROOM * 45 / 100)      /* below it a node looks for neighbours to join  */
 #define JOIN_MAX (SPM_NODE_ROOM * 85 / 100) /* of nodes that were joined                     */
 
@@ -15,10 +16,14 @@
 #define NODES_MAX (WINDOW_MAX + 2) /* that may come of them                */
 #define CELLS_MAX (WINDOW_MAX * SPM_NODE_SLOTS_MAX + NODES_MAX)
 
+/* Where keys come in order, those they have passed are packed, for nothing will be put
+** between them; else the nodes are made equal. */
+typedef enum lean { LEAN_LEFT = -1, LEAN_NONE, LEAN_RIGHT } lean;
+
 /* Siblings [first, first + count) below one parent, to become `wanted` nodes. */
 typedef struct window {
   uint32_t first, count, wanted;
-  bool append; /* only what is new goes to the last of them */
+  lean pack; /* the left ones are full, or the right ones */
 } window;
 
 typedef struct scratch {
@@ -123,25 +128,41 @@ static int look_around(balance *b, uint32_t level, const uint8_t **parent, uint3
   return rc == SQLITE_OK ? used_aside(b, level, *parent, +1, right) : rc;
 }
 
-/* Do keys come in order?  Then what is new is behind everything in the tree. */
-static bool at_right_edge(const balance *b, uint32_t level, const uint8_t *node) {
-  const spm_path *path = b->path;
-  if (b->change.at != spm_node_count(node)) return false;
-  for (uint32_t i = level + 1; i <= path->top; i++)
-    if (path->level[i].at + 1 < path->level[i].count) return false;
-  return true;
+static uint32_t change_size(const spm_change *change, uint32_t level) {
+  uint32_t size = 0;
+  for (uint32_t i = 0; i < change->count; i++)
+    size += spm_cell_size(&change->cells[i], level) + (uint32_t)sizeof(spm_node_slot);
+  return size;
+}
+
+/* What does not fit the node is at its end: the keys seem to ascend; at its front: to
+** descend.  Then it is the sibling they come from that is worth filling up, and if that
+** is full, so stays the node, and what is new begins another. */
+static void window_to_pack(uint32_t used, uint32_t added, uint32_t sibling, lean pack, uint32_t at, window *w) {
+  *w = (window){.first = at, .count = 1, .wanted = 2, .pack = pack};
+  if (sibling == UINT32_MAX || sibling + added > PACK_MAX) return;
+  w->count = 2;
+  w->wanted = used + added + sibling <= 2 * PACK_MAX ? 2 : 3;
+  if (pack == LEAN_LEFT) w->first--;
 }
 
 static int window_to_split(balance *b, uint32_t level, const uint8_t *node, window *w) {
   const uint8_t *parent;
   uint32_t left, right, at = b->path->level[level + 1].at;
+  uint32_t used = spm_node_used(node), added = change_size(&b->change, level);
   int rc = look_around(b, level, &parent, &left, &right);
   if (rc != SQLITE_OK) return rc;
-  *w = (window){.first = at, .count = 1, .wanted = 2, .append = at_right_edge(b, level, node)};
-  if (w->append || (left == UINT32_MAX && right == UINT32_MAX)) return SQLITE_OK;
-  uint32_t total = spm_node_used(node) + (left < right ? left : right);
-  for (uint32_t i = 0; i < b->change.count; i++)
-    total += spm_cell_size(&b->change.cells[i], level) + (uint32_t)sizeof(spm_node_slot);
+  *w = (window){.first = at, .count = 1, .wanted = 2};
+  if (b->change.at == spm_node_count(node)) {
+    window_to_pack(used, added, left, LEAN_LEFT, at, w);
+    return SQLITE_OK;
+  }
+  if (b->change.at == 0) {
+    window_to_pack(used, added, right, LEAN_RIGHT, at, w);
+    return SQLITE_OK;
+  }
+  if (left == UINT32_MAX && right == UINT32_MAX) return SQLITE_OK;
+  uint32_t total = used + added + (left < right ? left : right);
   w->count = 2;
   w->wanted = total <= 2 * EVEN_MAX ? 2 : 3;
   if (left < right) w->first--;
@@ -207,25 +228,52 @@ static int gather(balance *b, uint32_t level, const window *w) {
   return rc;
 }
 
-/* Where each of `nodes` nodes ends so that they are about equally full.  False: not
-** with so few of them. */
-static bool divide(scratch *s, uint32_t level, uint32_t nodes) {
+static uint32_t size_of(const scratch *s, uint32_t level, uint32_t i) {
+  return spm_cell_size(&s->cell[i], level) + (uint32_t)sizeof(spm_node_slot);
+}
+
+/* Where each of `nodes` nodes ends, none of them empty: all about equal, or the left ones
+** full, or the right ones.  False: the cells do not fit so few. */
+static bool divide_evenly(scratch *s, uint32_t level, uint32_t nodes) {
   uint32_t total = 0, sum = 0, i = 0;
-  for (uint32_t j = 0; j < s->count; j++) total += spm_cell_size(&s->cell[j], level) + (uint32_t)sizeof(spm_node_slot);
-  if (s->count < nodes) return false;
+  for (uint32_t j = 0; j < s->count; j++) total += size_of(s, level, j);
   for (uint32_t n = 0; n < nodes; n++) {
-    uint32_t boundary = (uint32_t)((uint64_t)total * (n + 1) / nodes), used = 0, least = i + 1;
-    uint32_t last = s->count - (nodes - n - 1); /* one at least is left for each of the others */
-    for (; i < last; i++) {
-      uint32_t size = spm_cell_size(&s->cell[i], level) + (uint32_t)sizeof(spm_node_slot);
-      if (n + 1 < nodes && i >= least && sum + size / 2 > boundary) break;
-      used += size;
-      sum += size;
+    uint32_t boundary = (uint32_t)((uint64_t)total * (n + 1) / nodes), from = sum, first = i;
+    for (uint32_t last = s->count - (nodes - n - 1); i < last; i++) {
+      if (n + 1 < nodes && i > first && sum + size_of(s, level, i) / 2 > boundary) break;
+      sum += size_of(s, level, i);
     }
-    if (used > SPM_NODE_ROOM) return false;
+    if (sum - from > SPM_NODE_ROOM) return false;
     s->end[n] = i;
   }
   return true;
+}
+
+static bool pack_left(scratch *s, uint32_t level, uint32_t nodes) {
+  uint32_t i = 0;
+  for (uint32_t n = 0; n < nodes; n++) {
+    uint32_t last = s->count - (nodes - n - 1), used = 0;
+    for (; i < last && used + size_of(s, level, i) <= SPM_NODE_ROOM; i++) used += size_of(s, level, i);
+    s->end[n] = i;
+  }
+  return i == s->count;
+}
+
+static bool pack_right(scratch *s, uint32_t level, uint32_t nodes) {
+  uint32_t i = s->count;
+  for (uint32_t n = nodes; n-- > 0;) {
+    uint32_t used = 0;
+    s->end[n] = i;
+    for (; i > n && used + size_of(s, level, i - 1) <= SPM_NODE_ROOM; i--) used += size_of(s, level, i - 1);
+  }
+  return i == 0;
+}
+
+static bool divide(scratch *s, uint32_t level, uint32_t nodes, lean pack) {
+  if (s->count < nodes) return false;
+  return pack == LEAN_LEFT    ? pack_left(s, level, nodes)
+         : pack == LEAN_RIGHT ? pack_right(s, level, nodes)
+                              : divide_evenly(s, level, nodes);
 }
 
 /* The shortest key that tells the leaf of `b` from that of `a`. */
@@ -256,13 +304,8 @@ static int rebuild(balance *b, uint32_t level, uint32_t n, bool extra) {
 static int redistribute(balance *b, uint32_t level, const window *w) {
   scratch *s = b->scratch;
   uint32_t nodes = w->wanted;
-  if (w->append) {
-    s->end[0] = s->count - b->change.count;
-    s->end[1] = s->count;
-  } else if (nodes > 0) {
-    while (!divide(s, level, nodes))
-      if (++nodes > NODES_MAX) return SPM_DAMAGED;
-  }
+  while (nodes > 0 && !divide(s, level, nodes, w->pack))
+    if (++nodes > NODES_MAX) return SPM_DAMAGED;
   int rc = SQLITE_OK;
   for (uint32_t n = nodes; rc == SQLITE_OK && n < w->count; n++) rc = spm_space_free(b->tree->conn, s->block[n], 1);
   for (uint32_t n = 0; rc == SQLITE_OK && n < nodes; n++) rc = rebuild(b, level, n, n >= w->count);
@@ -302,7 +345,7 @@ int spm_balance(const spm_tree *t, spm_path *path, spm_change change) {
     if (rc != SQLITE_OK || w.count == 0) break;
     rc = make_scratch(&b);
     if (rc == SQLITE_OK) rc = gather(&b, level, &w);
-    if (rc == SQLITE_OK && w.wanted == 1 && !divide(b.scratch, level, 1)) break; /* too large after all */
+    if (rc == SQLITE_OK && w.wanted == 1 && !divide(b.scratch, level, 1, LEAN_NONE)) break; /* too large after all */
     if (rc == SQLITE_OK) rc = redistribute(&b, level, &w);
     if (rc != SQLITE_OK) break;
   }

@@ -6,8 +6,9 @@
 **   even out   node and its emptier sibling share their cells, if both then have some
 **              room left
 **   split      else node and sibling become three, each two thirds full; a node without
-**              sibling becomes two; at the right edge of the tree, where keys arrive in
-**              order, the node stays full and the new cell begins another
+**              sibling becomes two
+**   pack       what does not fit is at an end of the node, so keys seem to come in order:
+**              the sibling they come from is filled up first, and nodes stay full
 **   join       a node that ran low and one or two siblings become one node less
 **
 ** Each is a change of cells in the parent, where the same begins again.  A root that

@@ -163,23 +163,32 @@ static int find_run(spm_conn *c, uint32_t from, uint32_t end, uint32_t count, ui
 
 /* What is behind the end can be taken too, but a group's bitmap comes first, and a run
 ** that does not fit the last group leaves the rest of it free. */
-static int extend(spm_conn *c, spm_kv_header *header, uint32_t limit, uint32_t count, uint32_t *block) {
+static int extend(spm_conn *c, uint32_t limit, uint32_t count, uint32_t *block) {
+  spm_kv_header *header;
   uint32_t group = *block / SPM_GROUP_BLOCKS, used = *block % SPM_GROUP_BLOCKS;
   if (used != 0 && used + count <= SPM_GROUP_BLOCKS) return SQLITE_OK;
   if (used != 0) group++;
   *block = group_front(group);
-  if (*block + count > limit) return full(limit);
-  header->used += SPM_BITMAP_BLOCKS;
-  return start_group(c, group);
+  if ((uint64_t)*block + count > limit) return full(limit);
+  int rc = start_group(c, group);
+  if (rc == SQLITE_OK) rc = spm_header_edit(c, &header);
+  if (rc == SQLITE_OK) header->used += SPM_BITMAP_BLOCKS;
+  return rc;
 }
 
-static uint32_t lowest(const spm_kv_header *header, uint32_t end) {
-  return header->lowest_free < end ? header->lowest_free : end;
+/* Where the lowest free block may be. */
+static int lowest(spm_conn *c, uint32_t end, uint32_t *block) {
+  spm_kv_header *header;
+  int rc = spm_header_edit(c, &header);
+  if (rc == SQLITE_OK) *block = header->lowest_free < end ? header->lowest_free : end;
+  return rc;
 }
 
 /* `from` is where the search for it began. */
-static int take(spm_conn *c, spm_kv_header *header, uint32_t block, uint32_t count, uint32_t from) {
+static int take(spm_conn *c, uint32_t block, uint32_t count, uint32_t from) {
+  spm_kv_header *header;
   int rc = change_bits(c, block, count, true);
+  if (rc == SQLITE_OK) rc = spm_header_edit(c, &header);
   if (rc != SQLITE_OK) return rc;
   header->used += count;
   if (block == from || count == 1) header->lowest_free = block + count;
@@ -187,24 +196,20 @@ static int take(spm_conn *c, spm_kv_header *header, uint32_t block, uint32_t cou
 }
 
 int spm_space_allocate(spm_conn *c, uint32_t limit, uint32_t count, uint32_t *block) {
-  spm_kv_header *header;
-  int rc = spm_header_edit(c, &header);
-  if (rc != SQLITE_OK) return rc;
-  uint32_t end = spm_space_end(c), from = lowest(header, end);
-  rc = find_run(c, from, end, count, block);
+  uint32_t end = spm_space_end(c), from;
+  int rc = lowest(c, end, &from);
+  if (rc == SQLITE_OK) rc = find_run(c, from, end, count, block);
   if (rc == SQLITE_OK && (uint64_t)*block + count > limit) rc = full(limit);
-  if (rc == SQLITE_OK && *block == end) rc = extend(c, header, limit, count, block);
-  return rc == SQLITE_OK ? take(c, header, *block, count, from) : rc;
+  if (rc == SQLITE_OK && *block == end) rc = extend(c, limit, count, block);
+  return rc == SQLITE_OK ? take(c, *block, count, from) : rc;
 }
 
 int spm_space_allocate_below(spm_conn *c, uint32_t below, uint32_t count, uint32_t *block) {
-  spm_kv_header *header;
-  int rc = spm_header_edit(c, &header);
-  if (rc != SQLITE_OK) return rc;
-  uint32_t from = lowest(header, below);
-  rc = find_run(c, from, below, count, block);
+  uint32_t from;
+  int rc = lowest(c, below, &from);
+  if (rc == SQLITE_OK) rc = find_run(c, from, below, count, block);
   if (rc == SQLITE_OK && (uint64_t)*block + count > below) rc = SQLITE_NOTFOUND;
-  return rc == SQLITE_OK ? take(c, header, *block, count, from) : rc;
+  return rc == SQLITE_OK ? take(c, *block, count, from) : rc;
 }
 
 int spm_space_free(spm_conn *c, uint32_t block, uint32_t count) {

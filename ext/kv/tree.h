@@ -13,7 +13,7 @@
 ** WRITING needs the writer's connection (spm_write_begin_latest).  An edit stays local
 ** to a leaf where it can, for what changes in a block is what goes to the log.  A leaf
 ** that overflows first evens out with a sibling, then two become three; keys that come
-** in order fill leaves completely.  A leaf that runs low joins its neighbours.  After
+** in order, either way, fill leaves completely.  A leaf that runs low joins its neighbours.  After
 ** any error but SQLITE_NOTFOUND and SQLITE_TOOBIG the transaction must be rolled back.
 ** Transactions may be of any size: what does not fit in memory goes to the log.
 **
