@@ -11,6 +11,7 @@ packages_of() {
     base) echo gcc libc6-dev make libsqlite3-dev sqlite3 libpmem-dev check libxxhash-dev strace python3 ;;
     dax) echo qemu-system-x86 busybox-static cpio dash e2fsprogs xfsprogs xz-utils zstd ;;
     bench) echo liblmdb-dev librocksdb-dev libpmemobj-dev gnuplot-nox ;;
+    sqlite) echo dpkg-dev xz-utils tcl tcl8.6-dev zlib1g-dev ;;
     *) echo "deps.sh: no set of packages is called $1" >&2; exit 1 ;;
   esac
 }
