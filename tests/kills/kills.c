@@ -5,8 +5,9 @@
 **
 ** Every process loads the extension as users do, opens the databases of FOLDER by SQL,
 ** and works until it is told to stop, or killed: SIGKILL at a random moment, beginning
-** with its first instructions, sometimes all at once, sometimes after SIGSTOP.  What must
-** hold is bank.c's to know.  Each writer tells of a commit through a pipe after it has
+** with its first instructions; or as soon as it is seen to be the writer; or some in a
+** row, so that whoever takes over from a dead one dies too; or all at once; or after
+** SIGSTOP.  What must hold is bank.c's to know.  Each writer tells of a commit through a pipe after it has
 ** returned; what was told of must be there.
 **
 ** The kills come in rounds.  After each, those who live stop by themselves, and then
@@ -23,6 +24,7 @@
 */
 #define _GNU_SOURCE
 #include "../bank.h"
+#include "aim.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -34,6 +36,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MEMBERS 9
@@ -53,7 +56,7 @@ typedef struct party {
   bank_books books;
   int pipes[2];
   uint64_t random;
-  long kills, kills_of_stopped, stops;
+  long kills, kills_of_stopped, kills_of_writers, stops, stops_of_writers;
 } party;
 
 typedef struct member {
@@ -224,19 +227,87 @@ static void kill_one(party *p, member *m) {
   p->kills++;
 }
 
+static void pause_us(uint64_t us) {
+  struct timespec pause = {.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000};
+  while (nanosleep(&pause, &pause) != 0 && errno == EINTR) continue;
+}
+
 /* Mostly short; long enough, now and then, for the others to give up waiting. */
-static void stop_one(party *p, member *m) {
-  bool dies = bank_random(&p->random) % 3 == 0, lasts = bank_random(&p->random) % 8 == 0;
-  (void)kill(m->pid, SIGSTOP);
-  p->stops++;
-  bank_sleep_ms((unsigned)(bank_random(&p->random) % (lasts ? 400 : 30)));
-  if (dies) {
+static unsigned stop_ms(party *p) {
+  bool lasts = bank_random(&p->random) % 8 == 0;
+  return (unsigned)(bank_random(&p->random) % (lasts ? 400 : 30));
+}
+
+/* A third never goes on. */
+static void end_stop(party *p, member *m) {
+  if (bank_random(&p->random) % 3 == 0) {
     kill_one(p, m);
     p->kills_of_stopped++;
     enter(p, m);
   } else {
     (void)kill(m->pid, SIGCONT);
   }
+}
+
+static void stop_one(party *p, member *m) {
+  (void)kill(m->pid, SIGSTOP);
+  p->stops++;
+  bank_sleep_ms(stop_ms(p));
+  end_stop(p, m);
+}
+
+/* While the writer stands still nobody takes its place, and nothing is committed. */
+static void stop_writer(party *p, member *m, const aim *a) {
+  int status = 0;
+  if (kill(m->pid, SIGSTOP) != 0 || waitpid(m->pid, &status, WUNTRACED) != m->pid || !WIFSTOPPED(status)) {
+    bank_complain(&p->tally->board, "a process could not be stopped: 0x%x", (unsigned)status);
+    return;
+  }
+  p->stops++;
+  if (aim_writer(a) == m->pid) {
+    uint64_t published = aim_published(a);
+    p->stops_of_writers++;
+    bank_sleep_ms(stop_ms(p));
+    if (aim_writer(a) != m->pid || aim_published(a) != published)
+      bank_complain(&p->tally->board, "a stopped writer was taken for a dead one");
+  }
+  end_stop(p, m);
+}
+
+static member *member_with(member *members, int count, pid_t pid) {
+  for (int i = 0; pid > 0 && i < count; i++)
+    if (members[i].pid == pid) return &members[i];
+  return NULL;
+}
+
+/* Wait until one of them is the writer, not for long, and let it get somewhere; NULL:
+** nobody is. */
+static member *aim_at_writer(party *p, member *members, int count, const aim *a) {
+  member *m = NULL;
+  for (uint64_t deadline = bank_now_ms() + 20; m == NULL && bank_now_ms() < deadline;)
+    m = member_with(members, count, aim_writer(a));
+  for (uint64_t spin = bank_random(&p->random) % 100000; spin > 0; spin--) atomic_signal_fence(memory_order_seq_cst);
+  return m;
+}
+
+/* What it does, as likely as not, it does with the writer. */
+static bool strike_writer(party *p, member *members, int count, bool stop) {
+  aim a;
+  if (!aim_open(&a, p->main_path)) return false;
+  member *m = aim_at_writer(p, members, count, &a);
+  if (m != NULL && stop) stop_writer(p, m, &a);
+  if (m != NULL && !stop) {
+    kill_one(p, m);
+    enter(p, m);
+    p->kills_of_writers++;
+  }
+  aim_close(&a);
+  return m != NULL;
+}
+
+static void strike_one(party *p, member *m) {
+  kill_one(p, m);
+  enter(p, m);
 }
 
 static void kill_all(party *p, member *members, int count) {
@@ -257,17 +328,30 @@ static void await_moment(party *p) {
 
 static bool right(const party *p) { return atomic_load(&p->tally->board.wrong) == 0; }
 
+static member *anyone(party *p, member *members, int count) {
+  return &members[bank_random(&p->random) % (unsigned)count];
+}
+
+/* As many as take over from a dead one within a moment. */
+static void strike_in_a_row(party *p, member *members, int count) {
+  for (uint64_t n = 2 + bank_random(&p->random) % 4; n > 0 && right(p); n--) {
+    if (!strike_writer(p, members, count, false)) strike_one(p, anyone(p, members, count));
+    pause_us(bank_random(&p->random) % 1500);
+  }
+}
+
 static void strike(party *p, member *members, int count) {
   uint64_t how = bank_random(&p->random) % 20;
-  member *victim = &members[bank_random(&p->random) % (unsigned)count];
-  if (how == 0) {
+  if (how == 0)
     kill_all(p, members, count);
-  } else if (how < 5) {
-    stop_one(p, victim);
-  } else {
-    kill_one(p, victim);
-    enter(p, victim);
-  }
+  else if (how < 3)
+    strike_in_a_row(p, members, count);
+  else if (how < 5)
+    stop_one(p, anyone(p, members, count));
+  else if (how < 8 && strike_writer(p, members, count, true))
+    return;
+  else if (how >= 12 || !strike_writer(p, members, count, false))
+    strike_one(p, anyone(p, members, count));
 }
 
 /* ------------------------------------------------------------------- audit -- */
@@ -339,16 +423,18 @@ static void play(party *p, const round_kind *kind) {
 
 static void print_totals(const party *p) {
   const tally *t = p->tally;
-  printf("%ld kills (%ld of stopped processes), %ld stops, %ld commits, %ld snapshots, %ld times busy\n"
-         "%ld take-overs, %ld recoveries, %ld openings, %ld closings (%ld with the log kept), stock refused %ld times\n",
-         p->kills, p->kills_of_stopped, p->stops, atomic_load(&t->board.commits), atomic_load(&t->board.snapshots),
+  printf("%ld kills (%ld of writers, %ld of stopped processes), %ld stops (%ld of writers), %ld commits, %ld snapshots,"
+         " %ld times busy\n%ld take-overs, %ld recoveries, %ld openings, %ld closings (%ld with the log kept), stock refused %ld times\n",
+         p->kills, p->kills_of_writers, p->kills_of_stopped, p->stops, p->stops_of_writers, atomic_load(&t->board.commits), atomic_load(&t->board.snapshots),
          atomic_load(&t->board.busy), atomic_load(&t->takeovers), atomic_load(&t->recoveries),
          atomic_load(&t->openings), atomic_load(&t->closings), atomic_load(&t->kept), atomic_load(&t->refused_stock));
   (void)fflush(stdout);
 }
 
 /* A run in which something never happened has not shown that it is survived. */
-static bool everything_happened(const tally *t) {
+static bool everything_happened(const party *p) {
+  const tally *t = p->tally;
+  if (p->kills_of_writers == 0 || p->stops_of_writers == 0) return false;
   return atomic_load(&t->takeovers) > 0 && atomic_load(&t->recoveries) > 0 && atomic_load(&t->board.busy) > 0 &&
          atomic_load(&t->board.snapshots) > 0 && atomic_load(&t->refused_stock) > 0;
 }
@@ -367,7 +453,7 @@ int main(int argc, char **argv) {
   reap(&p, spawn(&p, found, &p));
   for (size_t i = 0; right(&p) && p.kills < wanted; i++) play(&p, &kinds[i % KINDS]);
   print_totals(&p);
-  if (right(&p) && !everything_happened(p.tally)) bank_complain(&p.tally->board, "too little happened");
+  if (right(&p) && !everything_happened(&p)) bank_complain(&p.tally->board, "too little happened");
   if (right(&p)) return EXIT_SUCCESS;
   printf("WRONG, with seed %s: %s\n", argv[4], p.tally->board.text);
   return EXIT_FAILURE;

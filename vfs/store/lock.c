@@ -15,11 +15,11 @@
 #define GATE_BYTE (INT64_C(1) << 62)
 #define SLOT_BYTE(slot) (GATE_BYTE + 1 + (int64_t)(slot))
 
-/* The writer word: bits 0..10 slot + 1, bits 11..29 generation, bit 30: somebody
-** sleeps on it.  A free word is 0, or HANDOFF: free, but a sleeper was woken a
-** moment ago and newcomers step back for it. */
-#define OWNER_SLOT_BITS 11
-#define OWNER_SLOT_MASK ((1u << OWNER_SLOT_BITS) - 1)
+/* The writer word's bits beside its owner: bit 30: somebody sleeps on it.  A free word
+** is 0, or HANDOFF: free, but a sleeper was woken a moment ago and newcomers step back
+** for it. */
+#define OWNER_SLOT_BITS SPM_OWNER_SLOT_BITS
+#define OWNER_SLOT_MASK SPM_OWNER_SLOT_MASK
 #define OWNER_GENERATION_MASK ((1u << 19) - 1)
 #define SLEEPERS (1u << 30)
 #define HANDOFF (1u << 31)

@@ -41,6 +41,10 @@ enum { SPM_PHASE_IDLE = 0, SPM_PHASE_SMALL = 1, SPM_PHASE_COVERED = 2 };
 #define SPM_PUBLISHED_LSN(word) ((word) >> 2)
 #define SPM_PUBLISHED_PHASE(word) ((word)&3u)
 
+/* An owner word: bits 0..10 slot + 1, bits 11..29 generation; lock.c has the rest. */
+#define SPM_OWNER_SLOT_BITS 11u
+#define SPM_OWNER_SLOT_MASK ((1u << SPM_OWNER_SLOT_BITS) - 1)
+
 /* What is true at one LSN.  Two of them are written in turn: the valid one is
 ** the one whose tail.lsn equals the published LSN, so a writer that dies while
 ** it writes the next one leaves the present one whole. */
@@ -123,7 +127,7 @@ typedef struct spm_shm {
   _Atomic uint32_t images_live;      /* 0: nothing to look up            */
   _Atomic uint32_t slot_high_water;  /* slots at or above were never used; under the gate */
 
-  /* the writer lock: owner's slot + 1 and generation, or 0 */
+  /* the writer lock: an owner word, or 0 */
   _Alignas(SPM_LINE_SIZE) _Atomic uint32_t writer;
   _Atomic uint32_t excluding; /* the owner word of a writer that lets nobody read, or 0 */
   _Atomic uint32_t poisoned; /* a flush failed: nothing more is promised; set by anyone */

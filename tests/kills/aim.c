@@ -1,0 +1,33 @@
+/*
+** aim.c - see aim.h.
+*/
+#include "aim.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+bool aim_open(aim *a, const char *path) {
+  char name[1024];
+  struct stat status;
+  void *at = MAP_FAILED;
+  (void)snprintf(name, sizeof name, "%s-pmshm", path);
+  int fd = open(name, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  if (fstat(fd, &status) == 0 && (size_t)status.st_size >= sizeof *a->shm)
+    at = mmap(NULL, sizeof *a->shm, PROT_READ, MAP_SHARED, fd, 0);
+  (void)close(fd);
+  a->shm = at;
+  return at != MAP_FAILED;
+}
+
+void aim_close(aim *a) { (void)munmap((void *)(uintptr_t)a->shm, sizeof *a->shm); }
+
+pid_t aim_writer(const aim *a) {
+  uint32_t slot = atomic_load(&a->shm->writer) & SPM_OWNER_SLOT_MASK;
+  return slot == 0 || slot > SPM_SLOT_COUNT ? 0 : (pid_t)a->shm->slots[slot - 1].pid;
+}
+
+uint64_t aim_published(const aim *a) { return atomic_load(&a->shm->published); }
