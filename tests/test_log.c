@@ -407,15 +407,48 @@ START_TEST(sweep_drops_images_of_no_commit) {
 }
 END_TEST
 
-/* S12: a table in change is not believed, and not for ever. */
-START_TEST(table_in_change_is_busy) {
+static void set_published(spm_store *s, uint64_t lsn) {
+  atomic_store(&s->shm->published, SPM_PUBLISHED(lsn, SPM_PHASE_IDLE));
+}
+
+/* The only image of its block leaves its bucket, as if its writer had died on the way. */
+static void unlink_only(spm_store *s) {
+  for (uint32_t i = 0; i < SPM_BUCKET_COUNT; i++) atomic_store(&s->shm->buckets[i], SPM_IMAGE_NONE);
+}
+
+/* S12: dead between an image and its bucket: what the commit to be finished needs comes
+** in; what was on its way out does not come back. */
+START_TEST(sweep_finishes_what_was_begun) {
+  for (uint64_t published = 4; published <= 5; published++) {
+    spm_conn *c = x_create(x_new("x.db", 4));
+    spm_store *s = c->store;
+    uint64_t word;
+    put_block(s, 1, 11);
+    spm_versions_save(s, 1, 5, 4);
+    put_block(s, 1, 12);
+    unlink_only(s);
+    set_published(s, published);
+    x_ok(spm_versions_rebuild(s, 5));
+    int rc = spm_versions_read(s, 1, 4, 0, 8, &word);
+    ck_assert_int_eq(rc, published == 4 ? SQLITE_OK : SQLITE_NOTFOUND);
+    if (rc == SQLITE_OK) ck_assert_uint_eq(word, 11);
+    ck_assert_uint_eq(atomic_load(&s->shm->images_live), published == 4);
+    ck_assert_uint_eq(s->shm->image_free_count + (published == 4), s->shm->image_count);
+    x_detach_dirty(c);
+  }
+}
+END_TEST
+
+/* A chain in a circle is no reason to walk for ever. */
+START_TEST(sweep_refuses_a_circle) {
   spm_conn *c = x_create(x_new("x.db", 4));
-  uint64_t word;
-  atomic_fetch_add(&c->store->shm->versions_changed, 1);
-  ck_assert_int_eq(spm_versions_read(c->store, 1, 4, 0, 8, &word), SQLITE_BUSY);
-  atomic_fetch_add(&c->store->shm->versions_changed, 1);
-  ck_assert_int_eq(spm_versions_read(c->store, 1, 4, 0, 8, &word), SQLITE_NOTFOUND);
-  x_detach(c);
+  spm_store *s = c->store;
+  put_block(s, 1, 11);
+  spm_versions_save(s, 1, 5, 4);
+  for (uint32_t i = 0; i < SPM_BUCKET_COUNT; i++)
+    if (s->shm->buckets[i] == SPM_IMAGE_NONE) atomic_store(&s->shm->buckets[i], s->shm->image_newest);
+  ck_assert_int_eq(spm_versions_rebuild(s, 5), SQLITE_CORRUPT);
+  x_detach_dirty(c);
 }
 END_TEST
 
@@ -566,7 +599,8 @@ Suite *log_suite(void) {
   tcase_add_test(log, write_set_remembers_each_block);
   tcase_add_test(log, images_serve_every_snapshot);
   tcase_add_test(log, sweep_drops_images_of_no_commit);
-  tcase_add_test(log, table_in_change_is_busy);
+  tcase_add_test(log, sweep_finishes_what_was_begun);
+  tcase_add_test(log, sweep_refuses_a_circle);
   tcase_add_test(log, walks_that_met_a_change_do_not_count);
   tcase_add_test(log, either_superblock_may_be_torn);
   tcase_add_test(log, superblocks_that_cannot_be_are_refused);

@@ -62,12 +62,10 @@ int spm_versions_reserve(spm_store *s, uint64_t count) {
   return SQLITE_OK;
 }
 
-/* Link an image into its bucket and the queue; complete by now, and counted. */
-static void publish_image(spm_store *s, uint32_t image) {
+/* Put an image behind the newest of the queue. */
+static void enqueue_image(spm_store *s, uint32_t image) {
   spm_shm *shm = s->shm;
   spm_image_meta *meta = meta_of(s, image);
-  _Atomic uint32_t *bucket = bucket_of(shm, atomic_load(&meta->block));
-  atomic_store_explicit(&meta->next, atomic_load(bucket), memory_order_relaxed);
   atomic_store_explicit(&meta->newer, SPM_IMAGE_NONE, memory_order_relaxed);
   meta->older = shm->image_newest;
   if (shm->image_newest == SPM_IMAGE_NONE)
@@ -75,6 +73,13 @@ static void publish_image(spm_store *s, uint32_t image) {
   else
     atomic_store(&meta_of(s, shm->image_newest)->newer, image);
   shm->image_newest = image;
+}
+
+/* Put an image in front of its bucket; complete by now, and counted. */
+static void link_image(spm_store *s, uint32_t image) {
+  spm_image_meta *meta = meta_of(s, image);
+  _Atomic uint32_t *bucket = bucket_of(s->shm, atomic_load(&meta->block));
+  atomic_store_explicit(&meta->next, atomic_load(bucket), memory_order_relaxed);
   atomic_store(bucket, image);
 }
 
@@ -98,7 +103,8 @@ void spm_versions_save(spm_store *s, uint32_t block, uint64_t until, uint64_t ne
   /* Complete from here on, for the sweep of whoever inherits the writer lock. */
   atomic_store_explicit(&meta->until, until, memory_order_release);
   atomic_fetch_add(&shm->images_live, 1);
-  publish_image(s, image);
+  enqueue_image(s, image);
+  link_image(s, image);
 }
 
 /* Take an image out of its bucket, where `link` points to it, and out of the queue, and
@@ -122,12 +128,15 @@ static void unlink_image(spm_store *s, _Atomic uint32_t *link, uint32_t image, u
   atomic_fetch_sub(&shm->images_live, 1);
 }
 
-/* The count of changes moves on before anything is used again, and is never odd here:
-** no reader waits for a writer that is stopped in between. */
+/* Before anything that was unlinked is used again. */
+static void move_on(spm_store *s) {
+  atomic_fetch_add(&s->shm->versions_changed, 1);
+  atomic_thread_fence(memory_order_release);
+}
+
 static void free_retired(spm_store *s, uint32_t image) {
   if (image == SPM_IMAGE_NONE) return;
-  atomic_fetch_add(&s->shm->versions_changed, 2);
-  atomic_thread_fence(memory_order_release);
+  move_on(s);
   while (image != SPM_IMAGE_NONE) {
     uint32_t next = meta_of(s, image)->older;
     push_free(s, image);
@@ -189,33 +198,71 @@ static int compare_images(const void *a, const void *b) {
   return x[1] < y[1] ? -1 : x[1] > y[1];
 }
 
-int spm_versions_rebuild(spm_store *s, uint64_t last) {
+/* Unlink the images above `last`, mark the others.  A chain that leads nowhere, or in a
+** circle, is damage. */
+static int walk_chains(spm_store *s, uint64_t last, bool *linked) {
   spm_shm *shm = s->shm;
-  uint32_t live = 0, count = shm->image_count;
-  uint64_t(*order)[2] = malloc((count + 1) * sizeof *order);
-  if (order == NULL) return SQLITE_NOMEM;
-  uint64_t changed = atomic_load(&shm->versions_changed);
-  atomic_store(&shm->versions_changed, changed | 1);
+  for (uint32_t bucket = 0; bucket < SPM_BUCKET_COUNT; bucket++) {
+    _Atomic uint32_t *link = &shm->buckets[bucket];
+    for (uint32_t image; (image = atomic_load(link)) != SPM_IMAGE_NONE;) {
+      if (image >= shm->image_count || linked[image])
+        return spm_error(SQLITE_CORRUPT, "%s: the shared memory is damaged: bucket %u", s->path, bucket);
+      linked[image] = atomic_load(&meta_of(s, image)->until) <= last;
+      if (linked[image])
+        link = &meta_of(s, image)->next;
+      else
+        atomic_store(link, atomic_load(&meta_of(s, image)->next));
+    }
+  }
+  return SQLITE_OK;
+}
+
+/* Saved for the commit that is about to be finished, and not linked any more: its writer
+** died in between.  Others that are not linked it was just freeing. */
+static bool image_half_saved(spm_store *s, uint32_t image, uint64_t last) {
+  uint64_t until = atomic_load(&meta_of(s, image)->until);
+  return until > spm_committed_lsn(s->shm) && until <= last;
+}
+
+/* Empty queue and free list, and sort what belongs into each. */
+static uint32_t sort_images(spm_store *s, uint64_t last, const bool *linked, uint64_t (*order)[2]) {
+  spm_shm *shm = s->shm;
+  uint32_t live = 0;
   shm->image_free = shm->image_oldest = shm->image_newest = SPM_IMAGE_NONE;
   shm->image_free_count = 0;
-  /* Not 0 meanwhile: readers look there first, and would believe the block in place. */
-  atomic_fetch_add(&shm->images_live, 1);
-  for (uint32_t i = 0; i < SPM_BUCKET_COUNT; i++) atomic_store(&shm->buckets[i], SPM_IMAGE_NONE);
-  for (uint32_t i = count; i-- > 0;) {
-    uint64_t until = atomic_load(&meta_of(s, i)->until);
-    if (until == 0 || until > last) {
+  for (uint32_t i = shm->image_count; i-- > 0;) {
+    if (linked[i] || image_half_saved(s, i, last)) {
+      order[live][0] = atomic_load(&meta_of(s, i)->until);
+      order[live++][1] = i;
+    } else {
       push_free(s, i);
-      continue;
     }
-    order[live][0] = until;
-    order[live++][1] = i;
   }
   qsort(order, live, sizeof *order, compare_images);
-  for (uint32_t i = 0; i < live; i++) publish_image(s, (uint32_t)order[i][1]);
-  atomic_store(&shm->images_live, live);
-  atomic_store(&shm->versions_changed, (changed | 1) + 1);
+  return live;
+}
+
+int spm_versions_rebuild(spm_store *s, uint64_t last) {
+  spm_shm *shm = s->shm;
+  uint64_t(*order)[2] = malloc((shm->image_count + 1) * sizeof *order);
+  bool *linked = calloc(shm->image_count + 1, sizeof *linked);
+  int rc = order && linked ? walk_chains(s, last, linked) : SQLITE_NOMEM;
+  if (rc == SQLITE_OK) {
+    /* Its writer adds before it links and takes away after it has unlinked: for readers
+    ** it has never been too small. */
+    atomic_fetch_add(&shm->images_live, 1);
+    move_on(s);
+    uint32_t live = sort_images(s, last, linked, order);
+    for (uint32_t i = 0; i < live; i++) {
+      uint32_t image = (uint32_t)order[i][1];
+      enqueue_image(s, image);
+      if (!linked[image]) link_image(s, image);
+    }
+    atomic_store(&shm->images_live, live);
+  }
+  free(linked);
   free(order);
-  return SQLITE_OK;
+  return rc;
 }
 
 /* ---- the reader's side ---- */
@@ -251,10 +298,6 @@ int spm_versions_read(spm_store *s, uint32_t block, uint64_t snapshot, uint32_t 
   spm_shm *shm = s->shm;
   for (uint32_t attempt = 0; attempt < 1u << 14; attempt++) {
     uint64_t before = atomic_load_explicit(&shm->versions_changed, memory_order_acquire);
-    if (before & 1) {
-      spm_cpu_relax();
-      continue;
-    }
     int rc = spm_region_reaches(&s->shared, chunk_offset(image_count(shm)));
     if (rc != SQLITE_OK) return rc;
     uint32_t image = find_image(s, block, snapshot);

@@ -15,10 +15,15 @@
 ** sweep frees those in the middle that no live snapshot falls on, or the table would
 ** grow with every commit for as long as that reader stays.
 **
-** Only the writer changes anything here (S12).  Images are unlinked first, then
-** `versions_changed` moves on, then they are used again: a reader whose walk met that
-** walks again, and none waits.  It is odd only while a take-over rebuilds the lists.  An image is complete before its bucket points to it, and
-** is there before the first store to its block.
+** Only the writer changes anything here (S12).  An image is complete before its bucket
+** points to it, and is there before the first store to its block.  Images are unlinked
+** first, then `versions_changed` moves on, then they are used again: a reader whose walk
+** met that walks again, and none waits.
+**
+** What readers follow, the buckets' chains, changes by one store at a time and is right
+** after each: also after a writer's last one.  So who takes over from a dead writer
+** leaves the chains as they are and makes the rest anew, queue and free list, which only
+** writers use; readers go on meanwhile, be it for long.
 */
 #ifndef SPM_VERSION_H
 #define SPM_VERSION_H
@@ -37,14 +42,14 @@ void spm_versions_reclaim(spm_store *, uint64_t oldest, uint32_t limit);
 /* W: go over the next `buckets` buckets and free the images that none of `count` live
 ** snapshots, in ascending order, needs. */
 void spm_versions_sweep(spm_store *, const uint64_t *snapshots, uint32_t count, uint32_t buckets);
-/* W: after a dead writer: make lists and buckets anew from the images themselves.
-** Those above `last`, the LSN it got to, were saved for a commit that never came to
-** be; their LSNs will be used again, so they must go. */
+/* W: after a dead writer: make queue and free list anew.  Images above `last`, the LSN it
+** got to, were saved for a commit that never came to be; their LSNs will be used again,
+** so they must go. */
 int spm_versions_rebuild(spm_store *, uint64_t last) SPM_MUST_CHECK;
 
 /* Copy n bytes at `offset` of `block` as of `snapshot` to `to`, if an image has them.
-** SQLITE_OK: copied; SQLITE_NOTFOUND: the block in place is right; SQLITE_BUSY: the
-** table has been in change for longer than a live writer takes. */
+** SQLITE_OK: copied; SQLITE_NOTFOUND: the block in place is right; SQLITE_BUSY:
+** something was freed during each of very many walks. */
 int spm_versions_read(spm_store *, uint32_t block, uint64_t snapshot, uint32_t offset, uint32_t n,
                       void *to) SPM_MUST_CHECK;
 
