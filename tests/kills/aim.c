@@ -25,9 +25,15 @@ bool aim_open(aim *a, const char *path) {
 
 void aim_close(aim *a) { (void)munmap((void *)(uintptr_t)a->shm, sizeof *a->shm); }
 
+/* The slot may have found a new owner while the word still names a dead one. */
 pid_t aim_writer(const aim *a) {
-  uint32_t slot = atomic_load(&a->shm->writer) & SPM_OWNER_SLOT_MASK;
-  return slot == 0 || slot > SPM_SLOT_COUNT ? 0 : (pid_t)a->shm->slots[slot - 1].pid;
+  uint32_t word = atomic_load(&a->shm->writer), slot = word & SPM_OWNER_SLOT_MASK;
+  if (slot == 0 || slot > SPM_SLOT_COUNT) return 0;
+  const spm_slot *s = &a->shm->slots[slot - 1];
+  pid_t pid = (pid_t)s->pid; /* before its generation is read: a claim sets it last */
+  uint32_t generation = atomic_load(&s->generation);
+  bool same = ((word >> SPM_OWNER_SLOT_BITS ^ generation) & SPM_OWNER_GENERATION_MASK) == 0;
+  return same ? pid : 0;
 }
 
 uint64_t aim_published(const aim *a) { return atomic_load(&a->shm->published); }

@@ -44,6 +44,7 @@ enum { SPM_PHASE_IDLE = 0, SPM_PHASE_SMALL = 1, SPM_PHASE_COVERED = 2 };
 /* An owner word: bits 0..10 slot + 1, bits 11..29 generation; lock.c has the rest. */
 #define SPM_OWNER_SLOT_BITS 11u
 #define SPM_OWNER_SLOT_MASK ((1u << SPM_OWNER_SLOT_BITS) - 1)
+#define SPM_OWNER_GENERATION_MASK ((1u << 19) - 1)
 
 /* What is true at one LSN.  Two of them are written in turn: the valid one is
 ** the one whose tail.lsn equals the published LSN, so a writer that dies while
@@ -123,7 +124,7 @@ typedef struct spm_shm {
   /* W, read by everyone */
   _Alignas(SPM_LINE_SIZE) _Atomic uint64_t published;
   spm_state state[2];
-  _Atomic uint64_t versions_changed; /* odd while lists are rebuilt (version.h) */
+  _Atomic uint64_t versions_changed; /* images have been freed (version.h) */
   _Atomic uint32_t images_live;      /* 0: nothing to look up            */
   _Atomic uint32_t slot_high_water;  /* slots at or above were never used; under the gate */
 
