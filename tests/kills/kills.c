@@ -28,6 +28,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -41,7 +42,7 @@
 
 #define MEMBERS 9
 #define KILLS_A_ROUND 50
-#define END_PATIENCE_MS 120000 /* for a process that was told to stop: it hangs */
+#define END_PATIENCE_MS 120000 /* for a commit, and for a process that was told to stop: it hangs */
 
 /* What all processes write on; the bank's board is part of it. */
 typedef struct tally {
@@ -116,15 +117,24 @@ static void visit(bank_board *b, void *argument) {
   }
 }
 
+/* Every page changed and no money made: with a small cache the file is changed long
+** before the end, and a journal that is left behind is needed. */
+static int begin_stock(bank_board *b, sqlite3 *db, uint64_t *random) {
+  static const char *const wide = "UPDATE account SET balance=balance+CASE WHEN id%2 THEN 1 ELSE -1 END";
+  int rc = sqlite3_exec(db, "PRAGMA cache_size=10; BEGIN IMMEDIATE", NULL, NULL, NULL);
+  if (rc == SQLITE_OK && bank_random(random) % 2 == 0) rc = sqlite3_exec(db, wide, NULL, NULL, NULL);
+  if (rc != SQLITE_OK && rc != SQLITE_NOTADB && (rc & 0xff) != SQLITE_BUSY)
+    bank_wrong(b, "stock SQLite: %s (%d)", sqlite3_errmsg(db), rc);
+  return rc;
+}
+
 /* Through stock SQLite, to which a database that is open here is no database. */
 static void visit_stock(bank_board *b, void *argument) {
   member *m = argument;
   int64_t sequence;
   while (!atomic_load(&b->stop)) {
     sqlite3 *db = join(b, m, "unix", false);
-    int rc = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
-    if (rc != SQLITE_OK && rc != SQLITE_NOTADB && (rc & 0xff) != SQLITE_BUSY)
-      bank_wrong(b, "stock SQLite: %s (%d)", sqlite3_errmsg(db), rc);
+    int rc = begin_stock(b, db, &m->bank.seed);
     if (rc != SQLITE_OK) atomic_fetch_add(&told->refused_stock, 1);
     if (rc == SQLITE_OK && bank_go_on(b, db, m->bank.number, &m->bank.seed, &sequence) == SQLITE_OK)
       tell(b, m, sequence);
@@ -316,13 +326,29 @@ static void kill_all(party *p, member *members, int count) {
   for (int i = 0; i < count; i++) enter(p, &members[i]);
 }
 
-/* Hear what is told until the moment has come. */
-static void await_moment(party *p) {
+static void hear_for(party *p, uint64_t ms) {
   struct pollfd heard = {.fd = p->pipes[0], .events = POLLIN};
-  uint64_t strike = bank_now_ms() + bank_random(&p->random) % 50;
-  for (uint64_t now; (now = bank_now_ms()) < strike;) {
-    (void)poll(&heard, 1, (int)(strike - now));
-    bank_hear(&p->tally->board, p->pipes[0], &p->books);
+  (void)poll(&heard, 1, (int)ms);
+  bank_hear(&p->tally->board, p->pipes[0], &p->books);
+}
+
+/* Hear what is told until the moment has come: a time, or some commits from now, so that
+** a slow machine gets somewhere too. */
+static void await_moment(party *p) {
+  bool by_commits = bank_random(&p->random) % 2 == 0;
+  atomic_long *commits = &p->tally->board.commits;
+  long wanted = atomic_load(commits) + (by_commits ? (long)(bank_random(&p->random) % 6) : LONG_MAX / 2);
+  uint64_t strike = bank_now_ms() + (by_commits ? 300 : bank_random(&p->random) % 40);
+  for (uint64_t now; (now = bank_now_ms()) < strike && atomic_load(commits) < wanted;) hear_for(p, strike - now);
+}
+
+/* A round in which nothing was committed has shown nothing. */
+static void await_commit(party *p, long before) {
+  bank_board *b = &p->tally->board;
+  uint64_t deadline = bank_now_ms() + END_PATIENCE_MS;
+  while (atomic_load(&b->wrong) == 0 && atomic_load(&b->commits) == before) {
+    if (bank_now_ms() > deadline) bank_complain(b, "nobody commits anything");
+    hear_for(p, 10);
   }
 }
 
@@ -412,13 +438,13 @@ static void play(party *p, const round_kind *kind) {
     await_moment(p);
     strike(p, members, count);
   }
+  await_commit(p, before);
   atomic_store(&b->stop, true);
   for (int i = 0; i < count; i++) reap(p, members[i].pid);
   bank_hear(b, p->pipes[0], &p->books);
   atomic_store(&b->stop, false);
   if (right(p)) reap(p, spawn(p, audit_here, p));
   if (right(p)) reap(p, spawn(p, audit_stock, p));
-  if (right(p) && atomic_load(&b->commits) == before) bank_complain(b, "nobody committed anything");
 }
 
 static void print_totals(const party *p) {
