@@ -401,6 +401,28 @@ START_TEST(has_moved) {
 }
 END_TEST
 
+/* Asked by the pager in every transaction, looked up not in every commit. */
+START_TEST(a_moved_file_is_not_written) {
+  const char *path = path_on(_i, "here.db"), *elsewhere = path_on(_i, "there.db");
+  sqlite3 *db = prepared(path);
+  ck_assert_int_eq(rename(path, elsewhere), 0);
+  expect(db, "SELECT count(*) FROM t", "1");
+  expect_code(db, "UPDATE t SET a = 2", SQLITE_READONLY_DBMOVED); /* after a read: at once */
+  ck_assert_int_eq(rename(elsewhere, path), 0);
+  for (int i = 0; i < 3; i++) run(db, "UPDATE t SET a = a + 1");
+  ck_assert_int_eq(rename(path, elsewhere), 0);
+  int commits = 0, rc;
+  while ((rc = code_of(db, "UPDATE t SET a = a + 1")) == SQLITE_OK && commits < 2000) commits++;
+  ck_assert_int_eq(rc, SQLITE_READONLY_DBMOVED); /* in a run of commits: within a thousand or so */
+  ck_assert_int_le(commits, 1024);
+  ck_assert_int_eq(rename(elsewhere, path), 0);
+  run(db, "UPDATE t SET a = a - %d", commits);
+  expect(db, "SELECT a FROM t", "4");
+  close_db(db);
+  stock_accepts(path);
+}
+END_TEST
+
 /* Or the tests on a disk would be tests of something else. */
 START_TEST(the_medium_is_the_one_meant) {
   sqlite3 *db = prepared(path_on(_i, "medium.db"));
@@ -479,6 +501,7 @@ TCase *vfs_methods_case(void) {
   tcase_add_loop_test(methods, a_full_disk_costs_one_transaction, 0, MEDIA);
   tcase_add_loop_test(methods, file_controls, 0, MEDIA);
   tcase_add_loop_test(methods, has_moved, 0, MEDIA);
+  tcase_add_loop_test(methods, a_moved_file_is_not_written, 0, MEDIA);
   tcase_add_loop_test(methods, the_medium_is_the_one_meant, 0, MEDIA);
   tcase_add_loop_test(methods, psow_in_the_uri, 0, MEDIA);
   tcase_add_loop_test(methods, last_error_is_told, 0, MEDIA);

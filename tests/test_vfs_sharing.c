@@ -175,6 +175,94 @@ START_TEST(exclusive_mode_begins_with_a_read) {
 }
 END_TEST
 
+/* As long as it has only read, others may begin to write, but not commit; and a second one
+** may read as well. */
+START_TEST(exclusive_readers_hold_commits) {
+  const char *path = path_on(_i, "exclusive.db");
+  sqlite3 *reader = open_pmem(path), *second = open_pmem(path), *writer = open_pmem(path);
+  run(writer, "CREATE TABLE t(a)");
+  run(reader, "PRAGMA locking_mode = EXCLUSIVE");
+  run(second, "PRAGMA locking_mode = EXCLUSIVE");
+  expect(reader, "SELECT count(*) FROM t", "0");
+  run(writer, "BEGIN; INSERT INTO t VALUES(1)");
+  expect_code(writer, "COMMIT", SQLITE_BUSY);
+  expect_code(second, "SELECT * FROM t", SQLITE_BUSY); /* there is a writer */
+  expect_code(reader, "INSERT INTO t VALUES(2)", SQLITE_BUSY);
+  run(writer, "ROLLBACK");
+  expect(second, "SELECT count(*) FROM t", "0");
+  expect_code(writer, "BEGIN EXCLUSIVE", SQLITE_BUSY);
+  run(writer, "BEGIN IMMEDIATE; ROLLBACK"); /* what was refused has left no lock */
+  expect_code(reader, "INSERT INTO t VALUES(2)", SQLITE_BUSY); /* held by the second */
+  close_db(second);
+  run(reader, "INSERT INTO t VALUES(2)");
+  expect_code(writer, "SELECT * FROM t", SQLITE_BUSY);
+  run(reader, "PRAGMA locking_mode = NORMAL; SELECT * FROM t");
+  run(writer, "INSERT INTO t VALUES(3)");
+  expect(reader, "SELECT group_concat(a, '+') FROM t", "2+3");
+  close_db(reader);
+  close_db(writer);
+  stock_accepts(path);
+}
+END_TEST
+
+static void read_exclusively(void *unused) {
+  (void)unused;
+  sqlite3 *db = open_pmem(shared_path);
+  run(db, "PRAGMA locking_mode = EXCLUSIVE");
+  expect(db, "SELECT count(*) FROM t", "0");
+}
+
+START_TEST(a_dead_exclusive_reader_holds_nothing) {
+  const char *path = path_on(_i, "exclusive.db");
+  sqlite3 *db = open_pmem(path);
+  run(db, "CREATE TABLE t(a)");
+  shared_path = (void *)(uintptr_t)path;
+  crash_after(read_exclusively, NULL);
+  run(db, "INSERT INTO t VALUES(1)");
+  close_db(db);
+  stock_accepts(path);
+}
+END_TEST
+
+static int pipe_ends[2];
+
+static void read_until_killed(void *unused) {
+  (void)unused;
+  sqlite3 *db = open_pmem(shared_path);
+  run(db, "BEGIN; SELECT * FROM t");
+  if (write(pipe_ends[1], "r", 1) != 1) _exit(1);
+  pause();
+}
+
+static int external_reader(sqlite3 *db) {
+  int reading = 99;
+  ck_assert_int_eq(sqlite3_file_control(db, "main", SQLITE_FCNTL_EXTERNAL_READER, &reading), SQLITE_OK);
+  return reading;
+}
+
+START_TEST(readers_of_other_processes_are_told) {
+  const char *path = path_on(_i, "read.db");
+  char byte;
+  sqlite3 *db = open_pmem(path), *here = open_pmem(path);
+  ck_assert_int_eq(external_reader(db), 0); /* not attached yet */
+  run(db, "CREATE TABLE t(a)");
+  run(here, "BEGIN; SELECT * FROM t");
+  ck_assert_int_eq(external_reader(db), 0);
+  shared_path = (void *)(uintptr_t)path;
+  ck_assert_int_eq(pipe(pipe_ends), 0);
+  pid_t child = in_child(read_until_killed, NULL);
+  ck_assert_int_eq(read(pipe_ends[0], &byte, 1), 1);
+  ck_assert_int_eq(external_reader(db), 1);
+  kill_child(child);
+  ck_assert_int_eq(external_reader(db), 0);
+  close(pipe_ends[0]);
+  close(pipe_ends[1]);
+  close_db(here);
+  close_db(db);
+  stock_accepts(path);
+}
+END_TEST
+
 /* The pragma without a schema means attached databases too, now and later. */
 START_TEST(exclusive_mode_of_attached_databases) {
   const char *path = path_on(_i, "main.db"), *one = path_on(_i, "one.db"), *two = path_on(_i, "two.db");
@@ -355,6 +443,9 @@ TCase *vfs_sharing_case(void) {
   tcase_add_loop_test(sharing, the_busy_handler_is_sqlite_s_to_call, 0, MEDIA);
   tcase_add_loop_test(sharing, exclusive_locking_mode, 0, MEDIA * 5);
   tcase_add_loop_test(sharing, exclusive_mode_begins_with_a_read, 0, MEDIA);
+  tcase_add_loop_test(sharing, exclusive_readers_hold_commits, 0, MEDIA);
+  tcase_add_loop_test(sharing, a_dead_exclusive_reader_holds_nothing, 0, MEDIA);
+  tcase_add_loop_test(sharing, readers_of_other_processes_are_told, 0, MEDIA);
   tcase_add_loop_test(sharing, exclusive_mode_of_attached_databases, 0, MEDIA);
   tcase_add_loop_test(sharing, the_change_counter_only_rises, 0, MEDIA);
   tcase_add_loop_test(sharing, data_version_tells_others, 0, MEDIA);

@@ -10,6 +10,8 @@
 
 /* --------------------------------------------------------------- pragmas -- */
 
+#define COMMITS_A_LOOK 1024u /* at the file's name */
+
 /* Arguments of FCNTL_PRAGMA: answer or error text out, name in, value in or NULL. */
 enum { PRAGMA_ANSWER = 0, PRAGMA_NAME = 1, PRAGMA_VALUE = 2 };
 
@@ -111,13 +113,20 @@ static int mmap_size(spm_dbfile *f, int64_t *argument) {
   return SQLITE_OK;
 }
 
-/* The pager asks in every transaction; a commit must not cost a stat.  A file that is
-** moved while it is open goes on being written consistently, with its log, and is
-** refused under its new name until the log is moved too: nothing is lost. */
+/* The pager asks in every transaction that writes, and a commit must not cost a stat: in
+** a run of commits the file is looked for once in a thousand.  Until it is missed it goes
+** on being written consistently, with its log. */
 static int has_moved(spm_dbfile *f, int *moved) {
   *moved = 0;
-  if (f->conn != NULL && spm_conn_writing(f->conn)) return SQLITE_OK;
+  bool writing = f->conn != NULL && spm_conn_writing(f->conn);
+  if (writing && f->commits_in_a_row % COMMITS_A_LOOK != 0) return SQLITE_OK;
   return f->parent->pMethods->xFileControl(f->parent, SQLITE_FCNTL_HAS_MOVED, moved);
+}
+
+/* Is a process other than this one reading? */
+static int external_reader(spm_dbfile *f, int *reading) {
+  *reading = f->conn != NULL && spm_conn_read_elsewhere(f->conn);
+  return SQLITE_OK;
 }
 
 int spm_dbfile_control(spm_dbfile *f, int op, void *argument) {
@@ -133,6 +142,7 @@ int spm_dbfile_control(spm_dbfile *f, int op, void *argument) {
     case SQLITE_FCNTL_MMAP_SIZE: return mmap_size(f, argument);
     case SQLITE_FCNTL_CHUNK_SIZE:
     case SQLITE_FCNTL_SIZE_HINT: return SQLITE_OK; /* the store grows in steps of its own */
+    case SQLITE_FCNTL_EXTERNAL_READER: return external_reader(f, argument);
     case SQLITE_FCNTL_HAS_MOVED: return has_moved(f, argument);
     case SQLITE_FCNTL_TEMPFILENAME: return f->parent->pMethods->xFileControl(f->parent, op, argument);
     default: return SQLITE_NOTFOUND;

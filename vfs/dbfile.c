@@ -186,6 +186,8 @@ int spm_dbfile_commit(spm_dbfile *f) {
     return rc == SQLITE_FULL || (rc & 0xff) == SQLITE_IOERR ? rc : SQLITE_IOERR;
   }
   if (drop_stub(f) != SQLITE_OK) spm_notice("%s: its stub journal could not be removed", f->path);
+  f->commits_in_a_row++;
+  f->committed = true;
   return SQLITE_OK;
 }
 
@@ -201,11 +203,17 @@ static int begin_shared(spm_dbfile *f) {
   }
   if (spm_conn_orphaned(f->conn)) return orphan_error(f);
   spm_conn_want_pointers(f->conn, f->mmap_limit > 0);
-  int rc = spm_snapshot_begin(f->conn);
-  if (rc != SQLITE_OK || !f->exclusive) return plain_busy(rc);
-  rc = spm_write_begin(f->conn); /* V3 */
-  if (rc != SQLITE_OK) spm_snapshot_end(f->conn);
-  return plain_busy(rc);
+  return plain_busy(f->exclusive ? spm_snapshot_hold(f->conn) : spm_snapshot_begin(f->conn)); /* V3 */
+}
+
+/* Straight from SHARED as well: what is refused then must leave no lock behind. */
+static int lock_exclusive(spm_dbfile *f) {
+  int rc = plain_busy(spm_write_begin(f->conn));
+  if (rc != SQLITE_OK) return rc;
+  rc = spm_write_permitted(f->conn);
+  if (rc == SQLITE_OK && f->exclusive) spm_write_exclude(f->conn);
+  if (rc != SQLITE_OK && f->lock < SQLITE_LOCK_RESERVED) (void)spm_write_end(f->conn);
+  return rc;
 }
 
 static int db_lock(sqlite3_file *file, int level) {
@@ -223,8 +231,7 @@ static int db_lock(sqlite3_file *file, int level) {
     if (f->readonly) return spm_error(SQLITE_READONLY, "%s was opened read-only", f->path);
     rc = spm_write_begin(f->conn);
   } else if (level == SQLITE_LOCK_EXCLUSIVE) {
-    rc = plain_busy(spm_write_begin(f->conn));
-    if (rc == SQLITE_OK && f->exclusive) spm_write_exclude(f->conn);
+    rc = lock_exclusive(f);
   }
   if (rc == SQLITE_OK) f->lock = level;
   return rc;
@@ -247,7 +254,10 @@ static int db_unlock(sqlite3_file *file, int level) {
   f->lock = level;
   if (f->conn == NULL || spm_conn_orphaned(f->conn)) return SQLITE_OK;
   rc = end_write(f);
-  if (level == SQLITE_LOCK_NONE) spm_snapshot_end(f->conn);
+  if (level != SQLITE_LOCK_NONE) return rc;
+  spm_snapshot_end(f->conn);
+  if (!f->committed) f->commits_in_a_row = 0;
+  f->committed = false;
   return rc;
 }
 

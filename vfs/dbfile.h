@@ -57,6 +57,8 @@ typedef struct spm_dbfile {
   char *refusal;          /* why it was refused */
   int64_t mmap_limit;     /* bytes, as PRAGMA mmap_size has it */
   unsigned fetched;       /* pointers that SQLite holds */
+  bool committed;         /* this transaction did */
+  unsigned commits_in_a_row; /* transactions that committed, with none in between that did not */
   spm_journal_buffer journal;
 } spm_dbfile;
 

@@ -108,6 +108,26 @@ int spm_write_begin_latest(spm_conn *c) {
   return rc;
 }
 
+/* Under the writer lock: so every later writer finds the mark, and there is no present one. */
+int spm_snapshot_hold(spm_conn *c) {
+  spm_shm *shm = c->store->shm;
+  int rc = acquire(c, true);
+  if (rc != SQLITE_OK) return rc;
+  rc = spm_snapshot_begin(c);
+  if (rc == SQLITE_OK) {
+    atomic_store(&shm->slots[c->slot].holding, 1);
+    c->holding = true;
+  }
+  spm_writer_release(shm, c->slot);
+  return rc;
+}
+
+int spm_write_permitted(spm_conn *c) {
+  if (!spm_snapshot_held(c->store, c->slot)) return SQLITE_OK;
+  spm_snapshot_reap(c->store); /* the dead hold nothing */
+  return spm_snapshot_held(c->store, c->slot) ? SQLITE_BUSY : SQLITE_OK;
+}
+
 void spm_write_exclude(spm_conn *c) {
   atomic_store(&c->store->shm->excluding, spm_owner_word(c->store->shm, c->slot));
 }

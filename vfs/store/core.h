@@ -81,6 +81,7 @@ struct spm_conn {
   uint64_t snapshot_size; /* bytes of X in it */
   bool wants_pointers;    /* would rather read in place than copy */
   bool pointing;          /* and may, in this snapshot */
+  bool holding;           /* nobody else commits while this snapshot lasts */
   bool writing;           /* owns the writer word */
   bool modified;          /* wrote something in this transaction */
   bool marked;            /* the published word says SMALL or COVERED on its behalf */

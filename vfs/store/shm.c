@@ -111,6 +111,7 @@ int spm_slot_claim(spm_store *s, uint32_t *slot) {
     atomic_fetch_add(&shm->slots[i].generation, 1);
     atomic_store(&shm->slots[i].snapshot, SPM_SNAPSHOT_FREE);
     atomic_store(&shm->slots[i].pointing, 0);
+    atomic_store(&shm->slots[i].holding, 0);
     atomic_store(&shm->slots[i].taken, 1);
     shm->slots[i].pid = (uint64_t)getpid();
     /* Second connections of a process are made without the gate: never lower it. */
@@ -129,6 +130,7 @@ void spm_slot_release(spm_store *s, uint32_t slot) {
   pthread_mutex_lock(&s->slots_mutex);
   atomic_store(&shm->slots[slot].snapshot, SPM_SNAPSHOT_FREE);
   atomic_store(&shm->slots[slot].pointing, 0);
+  atomic_store(&shm->slots[slot].holding, 0);
   atomic_store(&shm->slots[slot].taken, 0);
   s->owned[slot] = false;
   spm_slot_unlock(&s->locks, slot);

@@ -24,7 +24,7 @@
 #include <stdatomic.h>
 
 #define SPM_SHM_MAGIC UINT64_C(0x316d68734d656d50) /* "PmeMshm1" */
-#define SPM_SHM_VERSION 2u
+#define SPM_SHM_VERSION 3u
 #define SPM_SLOT_COUNT 1024u
 #define SPM_SEGMENT_COUNT (1u << 20) /* of 256 KiB: a log of 256 GiB */
 #define SPM_BUCKET_COUNT 16384u
@@ -66,6 +66,7 @@ typedef struct spm_slot {
   _Atomic uint32_t pointing;   /* 1: its snapshot holds pointers into X (S14)   */
   uint32_t began;              /* second of the monotonic clock the snapshot began in, about */
   _Atomic uint64_t snapshots;  /* taken in this slot; never reset               */
+  _Atomic uint32_t holding;    /* 1: nobody may commit until its snapshot ends  */
 } spm_slot;
 
 #define SPM_LATENCY_BUCKETS 256u /* counters.c says of what */

@@ -63,6 +63,30 @@ bool spm_snapshot_points(spm_store *s, uint32_t self) {
   return false;
 }
 
+static bool slot_of_others_reads(spm_store *s) {
+  uint32_t end = atomic_load(&s->shm->slot_high_water);
+  bool found = false;
+  pthread_mutex_lock(&s->slots_mutex);
+  for (uint32_t i = 0; i < end && !found; i++)
+    found = !s->owned[i] && atomic_load(&s->shm->slots[i].snapshot) != SPM_SNAPSHOT_FREE;
+  pthread_mutex_unlock(&s->slots_mutex);
+  return found;
+}
+
+bool spm_snapshot_elsewhere(spm_store *s) {
+  if (!slot_of_others_reads(s)) return false;
+  spm_snapshot_reap(s); /* the dead read nothing */
+  return slot_of_others_reads(s);
+}
+
+bool spm_snapshot_held(spm_store *s, uint32_t self) {
+  spm_shm *shm = s->shm;
+  uint32_t end = atomic_load(&shm->slot_high_water);
+  for (uint32_t i = 0; i < end; i++)
+    if (i != self && atomic_load_explicit(&shm->slots[i].holding, memory_order_relaxed)) return true;
+  return false;
+}
+
 /* A writer in exclusive mode shuts the others out, unless it is dead. */
 static int check_exclusion(spm_conn *c) {
   spm_shm *shm = c->store->shm;
@@ -120,6 +144,8 @@ void spm_snapshot_end(spm_conn *c) {
   if (c->snapshot == 0) return;
   c->snapshot = 0;
   end_pointing(c);
+  if (c->holding) atomic_store(&c->store->shm->slots[c->slot].holding, 0);
+  c->holding = false;
   atomic_store_explicit(&c->store->shm->slots[c->slot].snapshot, SPM_SNAPSHOT_FREE,
                         memory_order_release);
 }
@@ -218,6 +244,7 @@ void spm_snapshot_reap(spm_store *s) {
     if (spm_slot_lock(&s->locks, i) != SQLITE_OK) continue;
     atomic_store(&shm->slots[i].snapshot, SPM_SNAPSHOT_FREE);
     atomic_store(&shm->slots[i].pointing, 0);
+    atomic_store(&shm->slots[i].holding, 0);
     atomic_store(&shm->slots[i].taken, 0);
     spm_slot_unlock(&s->locks, i);
   }

@@ -41,6 +41,10 @@ void spm_snapshot_scan(spm_store *, uint32_t self, uint64_t *oldest, uint64_t *n
 bool spm_snapshot_alone(spm_store *, uint32_t self);
 /* Does a snapshot other than `self`'s hold pointers into X? */
 bool spm_snapshot_points(spm_store *, uint32_t self);
+/* Does another process have a snapshot?  System calls, if any slot says so. */
+bool spm_snapshot_elsewhere(spm_store *);
+/* Is a snapshot other than `self`'s held against commits? */
+bool spm_snapshot_held(spm_store *, uint32_t self);
 /* W: the live snapshots but `self`'s, ascending; false while one is registering, for
 ** it may have read any LSN. */
 bool spm_snapshot_list(spm_store *, uint32_t self, uint64_t list[SPM_SLOT_COUNT], uint32_t *count);

@@ -426,6 +426,7 @@ bool spm_conn_orphaned(const spm_conn *c) {
   return atomic_load_explicit(&c->store->orphaned, memory_order_relaxed);
 }
 
+bool spm_conn_read_elsewhere(const spm_conn *c) { return spm_snapshot_elsewhere(c->store); }
 bool spm_conn_writer_exists(const spm_conn *c) {
   spm_store *s = c->store;
   return spm_writer_held(s->shm) && spm_writer_alive(&s->locks, s->shm, atomic_load(&s->shm->writer));

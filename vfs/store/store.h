@@ -77,11 +77,16 @@ bool spm_conn_poisoned(const spm_conn *);
 bool spm_conn_orphaned(const spm_conn *);
 /* Is any connection, of any process, the writer? */
 bool spm_conn_writer_exists(const spm_conn *);
+/* Has a connection of another process a snapshot? */
+bool spm_conn_read_elsewhere(const spm_conn *);
 
 /* ---- snapshots: snapshot.h tells how ---- */
 /* Register.  SQLITE_BUSY: a commit under way did not finish in time. */
 int spm_snapshot_begin(spm_conn *) SPM_MUST_CHECK;
 void spm_snapshot_end(spm_conn *);
+/* Register, and let nobody else commit until the snapshot ends: others may become the
+** writer, but spm_write_permitted() refuses them.  SQLITE_BUSY: there is a writer. */
+int spm_snapshot_hold(spm_conn *) SPM_MUST_CHECK;
 /* Read n bytes at offset, below spm_conn_size(): the transaction's own writes first. */
 int spm_conn_read(spm_conn *, uint64_t offset, uint32_t n, void *to) SPM_MUST_CHECK;
 /* From the next snapshot on, read in place where that is possible (S14): only while
@@ -109,6 +114,9 @@ int spm_write_begin(spm_conn *) SPM_MUST_CHECK;
 /* The same for a connection that has no snapshot yet: it gets the newest one, under the
 ** lock, and cannot be overtaken.  Both end separately. */
 int spm_write_begin_latest(spm_conn *) SPM_MUST_CHECK;
+/* May this writer commit?  SQLITE_BUSY: another connection holds its snapshot.  The answer
+** stays, for who wants to hold one waits for the writer to end. */
+int spm_write_permitted(spm_conn *) SPM_MUST_CHECK;
 /* Until write_end, others cannot take a snapshot either: SQLITE_BUSY. */
 void spm_write_exclude(spm_conn *);
 /* Stop being the writer; what was not committed is dropped. */
