@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 _Thread_local bool spm_kv_host_removes;
+spm_kv_decisions spm_kv_host_decisions;
 
 static bool all_zero(const uint8_t *bytes, uint64_t n) {
   while (n > 0 && bytes[n - 1] == 0) n--;
@@ -79,17 +80,15 @@ static int unstamp(spm_region *data, uint64_t logical_size) {
   return rc == SQLITE_OK ? spm_region_fsync(data) : rc;
 }
 
-/* Transactions here are never prepared under a super-journal. */
-static int decide(const char *path, const char *super, bool *committed) {
+static int decide(const char *path, const char *reference, bool *committed) {
   *committed = false;
-  return spm_error(SQLITE_CORRUPT, "%s: the log of a key-value store names a super-journal, %s", path, super);
+  if (spm_kv_host_decisions.ask != NULL) return spm_kv_host_decisions.ask(path, reference, committed);
+  return spm_error(SQLITE_CANTOPEN, "%s: its last transaction is prepared, and nobody here can tell what became of it", path);
 }
 
-static int settled(const char *path, const char *super) {
-  (void)path;
-  (void)super;
-  return SQLITE_OK;
+static int settled(const char *path, const char *reference) {
+  return spm_kv_host_decisions.settled != NULL ? spm_kv_host_decisions.settled(path, reference) : SQLITE_OK;
 }
 
 const spm_host spm_kv_host = {
-    .identify = identify, .stamp = stamp, .unstamp = unstamp, .decide = decide, .settled = settled};
+    .kind = "key-value", .identify = identify, .stamp = stamp, .unstamp = unstamp, .decide = decide, .settled = settled};

@@ -30,6 +30,14 @@ spm_kv_kind spm_kv_kind_of(const uint8_t first[SPM_KV_LOOK], uint64_t n);
 
 extern const spm_host spm_kv_host;
 
+/* What a host is asked of a prepared transaction, and told of its end, by whom it is
+** answered (decision.h); set before the first store is opened. */
+typedef struct spm_kv_decisions {
+  int (*ask)(const char *path, const char *reference, bool *committed);
+  int (*settled)(const char *path, const char *reference);
+} spm_kv_decisions;
+extern spm_kv_decisions spm_kv_host_decisions;
+
 /* While it is set, this thread's end of a life removes the file. */
 extern _Thread_local bool spm_kv_host_removes;
 

@@ -221,6 +221,7 @@ void spm_kv_close(spm_kv *kv, bool remove_if_empty) {
 /* --------------------------------------------------------------- reading -- */
 
 spm_conn *spm_kv_conn(spm_kv *kv) { return kv->conn; }
+const char *spm_kv_path(spm_kv *kv) { return spm_store_path(kv->conn); }
 const uint8_t *spm_kv_id(const spm_kv *kv) { return kv->id; }
 int spm_kv_snapshot_begin(spm_kv *kv) { return spm_snapshot_begin(kv->conn); }
 void spm_kv_snapshot_end(spm_kv *kv) { spm_snapshot_end(kv->conn); }
@@ -250,6 +251,7 @@ int spm_kv_begin(spm_kv *kv) {
 }
 
 int spm_kv_stage(spm_kv *kv) { return spm_commit_stage(kv->conn, NULL); }
+int spm_kv_prepare(spm_kv *kv, const char *reference) { return spm_commit_stage(kv->conn, reference); }
 
 int spm_kv_commit(spm_kv *kv) {
   int rc = spm_commit_finish(kv->conn);

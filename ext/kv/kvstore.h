@@ -44,6 +44,7 @@ int spm_kv_open(const char *path, const spm_kv_options *, spm_kv **) SPM_MUST_CH
 void spm_kv_close(spm_kv *, bool remove_if_empty);
 
 spm_conn *spm_kv_conn(spm_kv *);
+const char *spm_kv_path(spm_kv *);
 /* The store's random id, 16 bytes. */
 const uint8_t *spm_kv_id(const spm_kv *);
 /* Bytes of the file as the present snapshot sees it, and of the blocks in use in it. */
@@ -62,6 +63,9 @@ uint64_t spm_kv_latest_lsn(const spm_kv *);
 int spm_kv_begin(spm_kv *) SPM_MUST_CHECK;
 /* Do all of the commit that can fail.  Changes after it are staged by the next call. */
 int spm_kv_stage(spm_kv *) SPM_MUST_CHECK;
+/* The same, and durably, for a transaction of which somebody else decides: `reference`
+** says where recovery asks (decision.h).  Only commit and rollback may follow. */
+int spm_kv_prepare(spm_kv *, const char *reference) SPM_MUST_CHECK;
 /* One durability point.  Whatever it returns, the transaction is over: there is neither
 ** writer nor snapshot. */
 int spm_kv_commit(spm_kv *) SPM_MUST_CHECK;

@@ -32,7 +32,8 @@
 #define GATE_PATIENCE_MS 5000u
 #define FIRST_LSN 1u
 
-static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
+/* Recursive: a host that is asked to decide may have to open another store. */
+static pthread_mutex_t registry_mutex = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 static spm_store *registry;
 
 /* ---------------------------------------------------------------- fork -- */
@@ -57,7 +58,8 @@ static void after_fork_child(void) {
     orphan_region(&s->shared);
   }
   registry = NULL;
-  pthread_mutex_unlock(&registry_mutex);
+  /* A recursive mutex knows its owner by thread id, and the child's is another. */
+  registry_mutex = (pthread_mutex_t)PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 }
 
 static pthread_once_t fork_handlers = PTHREAD_ONCE_INIT;
@@ -414,6 +416,7 @@ void spm_store_detach(spm_conn *c, int (*exclude)(void *), void *argument) {
 
 const uint8_t *spm_store_life(const spm_conn *c) { return c->store->life; }
 const char *spm_store_medium(const spm_conn *c) { return c->store->data.media->name; }
+const char *spm_store_path(const spm_conn *c) { return c->store->path; }
 void spm_store_set_log_size_max(spm_conn *c, uint64_t bytes) { atomic_store(&c->store->log_size_max, bytes); }
 uint64_t spm_conn_size(const spm_conn *c) { return c->writing ? c->size : c->snapshot_size; }
 uint64_t spm_conn_committed_size(const spm_conn *c) { return c->snapshot_size; }

@@ -61,6 +61,7 @@ void spm_store_detach(spm_conn *, int (*exclude)(void *), void *argument);
 /* The id of the life; the medium's name; the log's limit. */
 const uint8_t *spm_store_life(const spm_conn *);
 const char *spm_store_medium(const spm_conn *);
+const char *spm_store_path(const spm_conn *);
 void spm_store_set_log_size_max(spm_conn *, uint64_t bytes);
 /* Bytes of X as this connection sees them, in its snapshot or its transaction; and as
 ** they are committed. */
