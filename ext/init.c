@@ -10,6 +10,7 @@ SQLITE_EXTENSION_INIT1
 
 #include "../vfs/vfs.h"
 #include "functions.h"
+#include "kv/table.h"
 #include "report.h"
 
 #include <stddef.h>
@@ -20,9 +21,10 @@ SQLITE_EXTENSION_INIT1
 EXPORT int sqlite3_pmem_init(sqlite3 *, char **, const sqlite3_api_routines *);
 EXPORT int sqlite3_pmemdefault_init(sqlite3 *, char **, const sqlite3_api_routines *);
 
-/* What a connection has from here, whatever its database: tables and functions. */
+/* What a connection has from here, whatever its database: module, tables, functions. */
 static int add_to(sqlite3 *db) {
-  int rc = spm_report_register(db);
+  int rc = spm_table_register(db);
+  if (rc == SQLITE_OK) rc = spm_report_register(db);
   return rc == SQLITE_OK ? spm_functions_register(db) : rc;
 }
 

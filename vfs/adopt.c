@@ -7,7 +7,6 @@
 #include "stamp.h"
 #include "super.h"
 
-#include <errno.h>
 #include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,14 +32,14 @@ static void parent_unlock(spm_dbfile *f) {
 }
 
 static int parent_kind(spm_dbfile *f, spm_header_kind *kind) {
-  uint8_t block[SPM_BLOCK_SIZE];
+  uint8_t header[SPM_HEADER_SIZE];
   sqlite3_int64 size;
   int rc = f->parent->pMethods->xFileSize(f->parent, &size);
   if (rc == SQLITE_OK && size > 0) {
-    rc = f->parent->pMethods->xRead(f->parent, block, sizeof block, 0);
+    rc = f->parent->pMethods->xRead(f->parent, header, sizeof header, 0);
     if (rc == SQLITE_IOERR_SHORT_READ) rc = SQLITE_OK;
   }
-  if (rc == SQLITE_OK) *kind = spm_stamp_kind(block, (uint64_t)size);
+  if (rc == SQLITE_OK) *kind = spm_stamp_kind(header, (uint64_t)size);
   return rc;
 }
 
@@ -94,7 +93,6 @@ static int recover_stock(spm_dbfile *f) {
     rc = run(db, steps[i], &delete_mode);
   if (rc == SQLITE_OK && !delete_mode) rc = SQLITE_BUSY;
   if (rc == SQLITE_NOTADB && stamped_meanwhile(f)) rc = SQLITE_BUSY;
-  if (rc == SQLITE_PROTOCOL) rc = SQLITE_BUSY; /* somebody holds the locks of the WAL for long */
   if (rc != SQLITE_OK && (rc & 0xff) != SQLITE_BUSY)
     rc = spm_error(rc, "%s: SQLite's own recovery says: %s", f->path, db ? sqlite3_errmsg(db) : "no memory");
   (void)sqlite3_close(db);
@@ -116,8 +114,7 @@ static int create(spm_dbfile *f) {
   if (rc == SQLITE_OK) rc = leftovers(f, &found);
   if (rc != SQLITE_OK) return rc;
   if (found || (kind != SPM_HEADER_EMPTY && kind != SPM_HEADER_PLAIN)) return SQLITE_NOTFOUND;
-  /* A file of one byte is an empty database to SQLite's unix VFS, and is told as such; a
-  ** block of zeros is one here (stamp.c). */
+  /* A file of one byte is an empty database to SQLite's unix VFS, and is told as such. */
   if (kind == SPM_HEADER_EMPTY) rc = f->parent->pMethods->xTruncate(f->parent, 0);
   if (rc != SQLITE_OK) return rc;
   spm_store_options options = store_options(f);
@@ -132,30 +129,26 @@ static int finish_half(spm_dbfile *f) {
   return rc == SQLITE_OK ? SQLITE_NOTFOUND : rc;
 }
 
-static int folder_writable(const spm_dbfile *f, bool *writable) {
+static bool folder_writable(spm_dbfile *f) {
   char *copy = strdup(f->path);
-  if (copy == NULL) return SQLITE_NOMEM;
-  int rc = SQLITE_OK;
-  *writable = access(dirname(copy), W_OK | X_OK) == 0;
-  if (!*writable && errno != EACCES && errno != EROFS && errno != EPERM)
-    rc = spm_error(SQLITE_IOERR_ACCESS, "looking at the folder of %s: %s", f->path, strerror(errno));
+  if (copy == NULL) return false;
+  bool writable = access(dirname(copy), W_OK | X_OK) == 0;
   free(copy);
-  return rc;
+  return writable;
 }
 
 /* Look, with the parent's SHARED held.  SQLITE_NOTFOUND: look again. */
 static int attach_once(spm_dbfile *f) {
   spm_header_kind kind;
-  bool found = false, writable = true;
+  bool found = false;
   int rc = parent_kind(f, &kind);
   if (rc != SQLITE_OK) return rc;
   spm_store_options options = store_options(f);
   if (kind == SPM_HEADER_STAMPED) return spm_store_join(f->path, &host, &options, &f->conn);
   bool foreign = kind == SPM_HEADER_FOREIGN, reader = f->readonly || f->immutable;
-  if (!foreign && !reader) rc = folder_writable(f, &writable);
-  if (rc != SQLITE_OK) return rc;
-  if (foreign || reader || !writable) {
-    spm_pass(f, writable ? NULL : "its folder cannot be written to", foreign && !f->readonly);
+  bool closed = !foreign && !reader && !folder_writable(f);
+  if (foreign || reader || closed) {
+    spm_pass(f, closed ? "its folder cannot be written to" : NULL, foreign && !f->readonly);
     return SQLITE_OK;
   }
   if (kind == SPM_HEADER_HALF) return finish_half(f);

@@ -19,7 +19,7 @@ static const struct {
   const char *initial, *allowed;
 } table[] = {
 #define X(name, kind, initial, allowed, meaning) {#name, kind, initial, allowed},
-    SPM_OPTION_TABLE(X)
+    SPM_OPTION_TABLE(X) SPM_KV_OPTION_TABLE(X)
 #undef X
 };
 
@@ -51,13 +51,14 @@ static bool parse_bytes(const char *value, uint64_t *bytes) {
   return true;
 }
 
-static int set_option(spm_options *o, unsigned i, const char *value) {
+/* Refusals of a database's options carry the prefix that its user wrote. */
+static int set_option(spm_options *o, unsigned i, const char *prefix, const char *value) {
   uint64_t bytes, least;
   switch (table[i].kind) {
     case WORD:
       o->word[i] = find_word(table[i].allowed, value);
       if (o->word[i] != NULL) return SQLITE_OK;
-      return spm_error(SQLITE_CANTOPEN, PREFIX "%s=%s: the value must be one of %s", table[i].name,
+      return spm_error(SQLITE_CANTOPEN, "%s%s=%s: the value must be one of %s", prefix, table[i].name,
                        value, table[i].allowed);
     case BYTES:
       (void)parse_bytes(table[i].allowed, &least);
@@ -66,47 +67,58 @@ static int set_option(spm_options *o, unsigned i, const char *value) {
         return SQLITE_OK;
       }
       return spm_error(SQLITE_CANTOPEN,
-                       PREFIX "%s=%s: the value must be a number of bytes, with K, M or G behind it if wanted, at least %s",
-                       table[i].name, value, table[i].allowed);
+                       "%s%s=%s: the value must be a number of bytes, with K, M or G behind it if wanted, at least %s",
+                       prefix, table[i].name, value, table[i].allowed);
   }
   return SQLITE_ERROR;
 }
 
-static int find_option(const char *name) {
-  for (int i = 0; i < SPM_OPTION_COUNT; i++)
+/* The first `count` are a database's, or those of both. */
+static int find_option(const char *name, int count) {
+  for (int i = 0; i < count; i++)
     if (sqlite3_stricmp(name, table[i].name) == 0) return i;
   return -1;
 }
 
 void spm_options_default(spm_options *o) {
   *o = (spm_options){0};
-  for (unsigned i = 0; i < SPM_OPTION_COUNT; i++) (void)set_option(o, i, table[i].initial);
+  for (unsigned i = 0; i < SPM_OPTION_ALL; i++) (void)set_option(o, i, "", table[i].initial);
 }
 
 int spm_options_parse(spm_options *o, const char *uri_name) {
   const char *key;
   for (int n = 0; (key = sqlite3_uri_key(uri_name, n)) != NULL; n++) {
     if (sqlite3_strnicmp(key, PREFIX, sizeof PREFIX - 1) != 0) continue;
-    int i = find_option(key + sizeof PREFIX - 1);
+    int i = find_option(key + sizeof PREFIX - 1, SPM_OPTION_COUNT);
     if (i < 0) return spm_error(SQLITE_CANTOPEN, "%s: there is no such option", key);
-    int rc = set_option(o, (unsigned)i, sqlite3_uri_parameter(uri_name, key));
+    int rc = set_option(o, (unsigned)i, PREFIX, sqlite3_uri_parameter(uri_name, key));
     if (rc != SQLITE_OK) return rc;
   }
   return SQLITE_OK;
 }
 
 int spm_options_set(spm_options *o, const char *pragma, const char *value) {
-  int i = find_option(pragma + sizeof PREFIX - 1);
+  int i = find_option(pragma + sizeof PREFIX - 1, SPM_OPTION_COUNT);
   const char *before = o->word[i];
-  int rc = set_option(o, (unsigned)i, value);
+  int rc = set_option(o, (unsigned)i, PREFIX, value);
   if (rc == SQLITE_OK && table[i].kind == WORD && o->word[i] != before)
     rc = spm_error(SQLITE_CANTOPEN, "%s is chosen when the database is opened, in its URI", pragma);
   return rc;
 }
 
+int spm_options_argument(spm_options *o, const char *name, const char *value) {
+  int i = find_option(name, SPM_OPTION_ALL);
+  if (i < 0) return spm_error(SQLITE_ERROR, "%s: there is no such option", name);
+  return set_option(o, (unsigned)i, "", value) == SQLITE_OK ? SQLITE_OK : SQLITE_ERROR;
+}
+
+bool spm_options_is(const spm_options *o, spm_option_id i, const char *word) {
+  return strncmp(o->word[i], word, strlen(word)) == 0;
+}
+
 char *spm_options_show(const spm_options *o, const char *pragma) {
   if (sqlite3_strnicmp(pragma, PREFIX, sizeof PREFIX - 1) != 0) return NULL;
-  int i = find_option(pragma + sizeof PREFIX - 1);
+  int i = find_option(pragma + sizeof PREFIX - 1, SPM_OPTION_COUNT);
   if (i < 0) return NULL;
   if (table[i].kind == BYTES) return sqlite3_mprintf("%llu", o->bytes[i]);
   return sqlite3_mprintf("%.*s", (int)strcspn(o->word[i], "|"), o->word[i]);

@@ -25,6 +25,7 @@ struct spm_changes {
   spm_arena arena;
   uint64_t sequence;
   uint64_t random;
+  uint32_t holders;
   spm_mark *marks;        /* the newest first            */
   spm_version *written;   /* the newest first, `before` leads on */
   uint32_t height;        /* levels in use               */
@@ -159,12 +160,15 @@ static void add_version(spm_changes *s, spm_change *c, spm_version *v) {
 int spm_changes_new(spm_changes **out) {
   *out = sqlite3_malloc64(sizeof **out);
   if (*out == NULL) return SQLITE_NOMEM;
-  **out = (spm_changes){.random = UINT64_C(0x9E3779B97F4A7C15)};
+  **out = (spm_changes){.random = UINT64_C(0x9E3779B97F4A7C15), .holders = 1};
   return SQLITE_OK;
 }
 
+void spm_changes_hold(spm_changes *s) { s->holders++; }
+bool spm_changes_held(const spm_changes *s) { return s->holders > 1; }
+
 void spm_changes_free(spm_changes *s) {
-  if (s == NULL) return;
+  if (s == NULL || --s->holders > 0) return;
   spm_arena_free(&s->arena);
   sqlite3_free(s);
 }

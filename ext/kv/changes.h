@@ -47,7 +47,10 @@ typedef struct spm_mark {
 } spm_mark;
 
 int spm_changes_new(spm_changes **) SPM_MUST_CHECK;
+/* It lives until everybody who holds it, its maker too, has let go. */
+void spm_changes_hold(spm_changes *);
 void spm_changes_free(spm_changes *);
+bool spm_changes_held(const spm_changes *); /* by more than one */
 /* Forget all changes; nobody may stand on one.  Sequence numbers go on. */
 void spm_changes_clear(spm_changes *);
 bool spm_changes_empty(const spm_changes *);

@@ -364,6 +364,10 @@ int spm_datum_form(const uint8_t *bytes, uint64_t size, spm_form *form) {
   return SQLITE_OK;
 }
 
+void spm_datum_set_form(uint8_t *bytes, spm_form form) {
+  bytes[0] = (uint8_t)((bytes[0] & ~FORM_MASK) | (unsigned)form << FORM_SHIFT);
+}
+
 static bool decode_fixed(const uint8_t *bytes, uint64_t size, spm_datum *d) {
   if (d->type == SQLITE_NULL) return size == 0;
   if (size > 8) return false;
@@ -387,6 +391,12 @@ int spm_datum_decode(const uint8_t *bytes, uint64_t size, spm_datum *d) {
     sound = sound && (d->type == SQLITE_TEXT || d->type == SQLITE_BLOB);
   if (sound) return SQLITE_OK;
   return spm_error(SQLITE_CORRUPT, "a value of %llu bytes that begins with 0x%02x", (unsigned long long)size, bytes[0]);
+}
+
+int spm_datum_head(uint8_t first, spm_datum *d) {
+  d->type = first & TYPE_MASK;
+  bool sound = (first & ~(TYPE_MASK | FORM_MASK)) == 0 && (d->type == SQLITE_TEXT || d->type == SQLITE_BLOB);
+  return sound ? SQLITE_OK : spm_error(SQLITE_CORRUPT, "a large value that begins with 0x%02x", first);
 }
 
 /* ----------------------------------------------------------------- answers -- */

@@ -93,8 +93,12 @@ void spm_key_print(const uint8_t *bytes, uint64_t size, char *to, size_t n);
 int spm_datum_measure(sqlite3_value *, uint64_t *size) SPM_MUST_CHECK;
 void spm_datum_encode(sqlite3_value *, spm_form of_the_key, uint8_t *to);
 int spm_datum_decode(const uint8_t *bytes, uint64_t size, spm_datum *) SPM_MUST_CHECK;
+/* Of text and blobs, whose first byte tells all but the length: the type. */
+int spm_datum_head(uint8_t first, spm_datum *) SPM_MUST_CHECK;
 /* The form of the key that a value's first byte tells. */
 int spm_datum_form(const uint8_t *bytes, uint64_t size, spm_form *) SPM_MUST_CHECK;
+
+void spm_datum_set_form(uint8_t *bytes, spm_form);
 
 /* Answer an SQL function or column with it.  `lasting`: the bytes stay where they are
 ** for as long as the statement runs, and are not copied. */

@@ -4,7 +4,6 @@
 #include "kvstore.h"
 
 #include "kvhost.h"
-#include "node.h"
 #include "space.h"
 
 #include <errno.h>
@@ -41,13 +40,13 @@ struct spm_kv {
 /* Closing a descriptor gives up all of a process's POSIX locks on the file.  If it is a
 ** SQLite database which this process has open, they are not ours to give up: so what
 ** was opened to look at one stays open. */
-static void close_unless_database(int fd, const uint8_t *first) {
+static void close_unless_database(int fd, const spm_kv_header *header) {
   static const char magic[] = "SQLite format 3";
-  if (memcmp(first, magic, sizeof magic) != 0) (void)close(fd);
+  if (memcmp(header, magic, sizeof magic) != 0) (void)close(fd);
 }
 
 static int look(const char *path, spm_kv_kind *kind, bool *exists) {
-  _Alignas(8) uint8_t first[SPM_KV_LOOK] = {0};
+  spm_kv_header header = {0};
   struct stat status;
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   *exists = fd >= 0 || errno != ENOENT;
@@ -55,9 +54,9 @@ static int look(const char *path, spm_kv_kind *kind, bool *exists) {
   if (!*exists) return SQLITE_OK;
   if (fd < 0) return spm_error(SQLITE_CANTOPEN, "opening %s: %s", path, strerror(errno));
   bool regular = fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
-  ssize_t n = regular ? pread(fd, first, sizeof first, 0) : 0;
-  if (regular && n >= 0) *kind = spm_kv_kind_of(first, (uint64_t)n);
-  close_unless_database(fd, first);
+  ssize_t n = regular ? pread(fd, &header, sizeof header, 0) : 0;
+  if (regular && n >= 0) *kind = spm_kv_kind_of(&header, (uint64_t)n);
+  close_unless_database(fd, &header);
   if (n < 0) return spm_error(SQLITE_IOERR_READ, "reading %s: %s", path, strerror(errno));
   return SQLITE_OK;
 }
@@ -109,7 +108,7 @@ static int attach(const char *path, const spm_kv_options *options, spm_conn **co
   return spm_error(SQLITE_BUSY, "%s is being opened or closed by others", path);
 }
 
-/* In the first transaction of a store. */
+/* In a transaction that found the store without a single block. */
 static int format(spm_kv *kv) {
   spm_kv_header *header;
   uint32_t root;
@@ -120,25 +119,21 @@ static int format(spm_kv *kv) {
   return rc;
 }
 
-/* A writer may be in the way, or have died there. */
-static int patiently(spm_kv *kv, int (*begin)(spm_kv *)) {
+static int format_new(spm_kv *kv) {
   int rc = SQLITE_BUSY;
-  for (uint32_t i = 0; i < ATTEMPTS && rc == SQLITE_BUSY; i++) {
-    if (i > 0) (void)usleep(PAUSE_US);
-    rc = begin(kv);
-  }
-  return rc == SQLITE_BUSY ? spm_error(SQLITE_BUSY, "the key-value store is busy: a commit in it does not end") : rc;
+  for (uint32_t i = 0; i < ATTEMPTS && rc == SQLITE_BUSY; i++) rc = spm_kv_begin(kv); /* formats */
+  if (rc == SQLITE_OK) rc = spm_kv_commit(kv);
+  return rc;
 }
 
 static int get_ready(spm_kv *kv) {
   spm_kv_header header;
-  int rc = patiently(kv, spm_kv_snapshot_begin);
-  if (rc == SQLITE_OK && !spm_space_formatted(kv->conn)) {
+  int rc = spm_kv_snapshot_begin(kv);
+  if (rc == SQLITE_OK && spm_conn_size(kv->conn) == 0) {
     spm_kv_snapshot_end(kv);
     if (kv->readonly) return SQLITE_OK;
-    rc = patiently(kv, spm_kv_begin); /* formats */
-    if (rc == SQLITE_OK) rc = spm_kv_commit(kv);
-    if (rc == SQLITE_OK) rc = patiently(kv, spm_kv_snapshot_begin);
+    rc = format_new(kv);
+    if (rc == SQLITE_OK) rc = spm_kv_snapshot_begin(kv);
   }
   if (rc == SQLITE_OK) rc = spm_header_read(kv->conn, &header);
   if (rc == SQLITE_OK) memcpy(kv->id, header.id, sizeof kv->id);
@@ -232,7 +227,7 @@ int spm_kv_size(spm_kv *kv, uint64_t *total, uint64_t *used) {
   spm_kv_header header;
   *total = spm_conn_size(kv->conn);
   *used = 0;
-  if (!spm_space_formatted(kv->conn)) return SQLITE_OK;
+  if (*total == 0) return SQLITE_OK;
   int rc = spm_header_read(kv->conn, &header);
   if (rc == SQLITE_OK) *used = (uint64_t)header.used * SPM_BLOCK_SIZE;
   return rc;
@@ -240,14 +235,29 @@ int spm_kv_size(spm_kv *kv, uint64_t *total, uint64_t *used) {
 
 /* --------------------------------------------------------------- writing -- */
 
+static int refuse_writing(void) {
+  return spm_error(SQLITE_READONLY, "the key-value store was opened for reading only");
+}
+
 int spm_kv_begin(spm_kv *kv) {
-  if (kv->readonly) return spm_error(SQLITE_READONLY, "the key-value store was opened for reading only");
+  if (kv->readonly) return refuse_writing();
   int rc = spm_write_begin_latest(kv->conn);
-  if (rc == SQLITE_OK && !spm_space_formatted(kv->conn)) {
+  if (rc == SQLITE_OK && spm_conn_size(kv->conn) == 0) {
     rc = format(kv);
     if (rc != SQLITE_OK) spm_kv_rollback(kv);
   }
   return rc;
+}
+
+/* A store without a block has nothing to be up to date with: spm_kv_begin() formats it. */
+int spm_kv_upgrade(spm_kv *kv) {
+  if (kv->readonly) return refuse_writing();
+  return spm_conn_size(kv->conn) == 0 ? SQLITE_BUSY_SNAPSHOT : spm_write_begin(kv->conn);
+}
+
+void spm_kv_downgrade(spm_kv *kv) {
+  if (spm_conn_modified(kv->conn)) forget_trees(kv); /* its generation will be used again */
+  (void)spm_write_end(kv->conn);
 }
 
 int spm_kv_stage(spm_kv *kv) { return spm_commit_stage(kv->conn, NULL); }
@@ -262,8 +272,7 @@ int spm_kv_commit(spm_kv *kv) {
 }
 
 void spm_kv_rollback(spm_kv *kv) {
-  if (spm_conn_modified(kv->conn)) forget_trees(kv); /* its generation will be used again */
-  (void)spm_write_end(kv->conn);
+  spm_kv_downgrade(kv);
   spm_snapshot_end(kv->conn);
 }
 
@@ -319,7 +328,7 @@ static int find_entry(spm_kv *kv, const char *name, uint32_t *root) {
 
 int spm_kv_tree(spm_kv *kv, const char *name, spm_tree *t) {
   *t = directory(kv);
-  if (!spm_space_formatted(kv->conn)) return SQLITE_NOTFOUND;
+  if (spm_conn_size(kv->conn) == 0) return SQLITE_NOTFOUND;
   int rc = refresh(kv);
   for (uint32_t i = 0; rc == SQLITE_OK && i < kv->known_count; i++)
     if (strcmp(kv->known[i].name, name) == 0) {
@@ -335,13 +344,12 @@ int spm_kv_tree_next(spm_kv *kv, const char *after, char name[SPM_KV_NAME_MAX + 
   spm_tree_cursor c;
   spm_tree d = directory(kv);
   uint32_t n;
-  if (!spm_space_formatted(kv->conn)) return SQLITE_NOTFOUND;
+  if (spm_conn_size(kv->conn) == 0) return SQLITE_NOTFOUND;
   spm_cursor_open(&c, &d);
   int rc = spm_cursor_seek(&c, SPM_SEEK_GT, after, (uint32_t)strlen(after));
   if (rc != SQLITE_OK) return rc;
   const uint8_t *key = spm_cursor_key(&c, &n);
-  bool above = spm_key_compare(key, n, after, (uint32_t)strlen(after)) > 0; /* or names might never end */
-  if (!above || n == 0 || n > SPM_KV_NAME_MAX || memchr(key, 0, n) != NULL)
+  if (n == 0 || n > SPM_KV_NAME_MAX || memchr(key, 0, n) != NULL)
     return spm_error(SQLITE_CORRUPT, "the directory has a name that cannot be one");
   memcpy(name, key, n);
   name[n] = 0;

@@ -61,6 +61,10 @@ uint64_t spm_kv_latest_lsn(const spm_kv *);
 /* Become the writer, on the newest state; a snapshot must have ended before.  SQLITE_BUSY:
 ** somebody else is, for longer than a commit takes. */
 int spm_kv_begin(spm_kv *) SPM_MUST_CHECK;
+/* Become the writer on the present snapshot, which stays; SQLITE_BUSY_SNAPSHOT: it has
+** been overtaken.  And cease to be, the changes dropped, with that snapshot still there. */
+int spm_kv_upgrade(spm_kv *) SPM_MUST_CHECK;
+void spm_kv_downgrade(spm_kv *);
 /* Do all of the commit that can fail.  Changes after it are staged by the next call. */
 int spm_kv_stage(spm_kv *) SPM_MUST_CHECK;
 /* The same, and durably, for a transaction of which somebody else decides: `reference`

@@ -137,10 +137,8 @@ static int store_new(const char *path, const spm_host *host, const spm_store_opt
 ** attach the log of one to the data of another. */
 static int check_same_file(const spm_store *s) {
   struct stat status;
-  bool there = stat(s->path, &status) == 0;
-  if (there && status.st_dev == s->device && status.st_ino == s->inode) return SQLITE_OK;
-  if (!there && errno != ENOENT)
-    return spm_error(SQLITE_IOERR_FSTAT, "stat of %s: %s", s->path, strerror(errno));
+  if (stat(s->path, &status) == 0 && status.st_dev == s->device && status.st_ino == s->inode)
+    return SQLITE_OK;
   return spm_error(SQLITE_BUSY, "%s was replaced while it was being opened", s->path);
 }
 
@@ -360,9 +358,6 @@ static int end_life(spm_store *s) {
   uint64_t size = atomic_load(&spm_committed(shm)->logical_size);
   uint64_t keep = size > 0 ? size : SPM_BLOCK_SIZE; /* the stamp needs a place */
   rc = spm_region_truncate(&s->data, keep);
-  /* The length is durable before the stamp goes: unstamped, nothing but SQLite's header
-  ** could tell what lies behind the end, and not between the two writes of its counter. */
-  if (rc == SQLITE_OK) rc = spm_region_fsync(&s->data);
   if (rc == SQLITE_OK) rc = spm_checkpoint_restart(s, true);
   if (rc == SQLITE_OK) rc = s->host->unstamp(&s->data, size);
   if (rc == SQLITE_OK) unlink_sidecars(s);

@@ -1,0 +1,43 @@
+/*
+** kvtxn.h - a SQL transaction on one store: begin, savepoints, validation, commit.
+**
+** SQLite calls each table of a transaction; all tables of one connection on one store
+** have one transaction here, so every call but the first does nothing (K4).
+**
+** The transaction reads the snapshot of its first write, and its own write set over it.
+** At COMMIT, in order:
+**
+**   xSync     become the writer; if others have committed since that snapshot, compare
+**             what was written (and, serializable, what was read) with what is there now
+**             (K6); put the write set into the trees; reserve whatever could fail
+**   xCommit   one durability point
+**   xRollback drop it all, before or after xSync
+**
+** First committer wins: who comes later and finds a key of its own changed is told
+** SQLITE_BUSY_SNAPSHOT and the key, and SQLite rolls it back.  A transaction whose COMMIT
+** failed for another reason may go on: the next thing it does gives the lock back.
+*/
+#ifndef SPM_KV_KVTXN_H
+#define SPM_KV_KVTXN_H
+
+#include "session.h"
+
+/* Begin, if that has not been done; back to ACTIVE from STAGED. */
+int spm_kvtxn_begin(spm_session *) SPM_MUST_CHECK;
+/* After a COMMIT that was refused the user goes on: give the store's lock back. */
+void spm_kvtxn_reopen(spm_session *);
+int spm_kvtxn_sync(spm_session *) SPM_MUST_CHECK;
+/* Its result reaches nobody but the error log: SQLite has decided by then. */
+int spm_kvtxn_commit(spm_session *);
+void spm_kvtxn_rollback(spm_session *);
+void spm_kvtxn_free(spm_session *);
+
+/* Savepoints have numbers from 0; -1 is the transaction itself, and is always there. */
+int spm_kvtxn_savepoint(spm_session *, int number) SPM_MUST_CHECK;
+void spm_kvtxn_release(spm_session *, int number);
+void spm_kvtxn_rollback_to(spm_session *, int number);
+
+/* A serializable transaction has read this. */
+int spm_kvtxn_has_read(spm_session *, const spm_named *, const spm_range *) SPM_MUST_CHECK;
+
+#endif
