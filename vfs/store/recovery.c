@@ -100,13 +100,16 @@ static int summarize_record(spm_log_summary *sum, const spm_record *record, spm_
   return rc;
 }
 
+/* On PMEM the log is flushed again as it is read, what is not accepted with it: a walk of
+** its own would take as long again.  The fence is spm_log_harden()'s. */
 int spm_log_summarize(spm_store *s, spm_log_pos from, uint64_t size, spm_log_summary *sum) {
   *sum = (spm_log_summary){.accepted = from, .size = size, .next_txid = 1};
   spm_log_reader r;
   int rc = spm_log_reader_open(&r, &s->log, s->shm->salt, from, true);
   if (rc != SQLITE_OK) return rc;
   const spm_record *record;
-  while ((rc = spm_log_next(&r, &record)) == SQLITE_ROW) {
+  for (uint64_t offset = from.offset; (rc = spm_log_next(&r, &record)) == SQLITE_ROW; offset = r.pos.offset) {
+    if (s->log.media->persistent) spm_flush(&s->log, offset, spm_record_span(record->length));
     rc = summarize_record(sum, record, r.pos);
     if (rc != SQLITE_OK) break;
     report_record(s, record);
@@ -147,21 +150,21 @@ int spm_settle_prepared(spm_store *s, spm_log_summary *sum, bool *committed) {
 
 /* On FILE the records are written again: after a failed fdatasync the kernel takes
 ** their pages for clean, and another one would do nothing. */
-int spm_log_harden(spm_store *s, spm_log_pos from, const spm_log_summary *sum) {
-  bool rewrite = !s->log.media->persistent;
+static int rewrite_log(spm_store *s, spm_log_pos from, const spm_log_summary *sum) {
   spm_log_reader r;
-  int rc = spm_log_reader_open(&r, &s->log, s->shm->salt, from, rewrite);
+  int rc = spm_log_reader_open(&r, &s->log, s->shm->salt, from, true);
   while (rc == SQLITE_OK && r.pos.lsn < sum->accepted.lsn) {
     uint64_t offset = r.pos.offset;
     const spm_record *record;
     rc = spm_log_next(&r, &record) == SQLITE_ROW ? SQLITE_OK : SQLITE_IOERR_READ;
-    if (rc != SQLITE_OK) break;
-    if (rewrite)
-      rc = spm_append(&s->log, offset, record, sizeof *record + record->length);
-    else
-      spm_flush(&s->log, offset, spm_record_span(record->length));
+    if (rc == SQLITE_OK) rc = spm_append(&s->log, offset, record, sizeof *record + record->length);
   }
   spm_log_reader_close(&r);
+  return rc;
+}
+
+int spm_log_harden(spm_store *s, spm_log_pos from, const spm_log_summary *sum) {
+  int rc = s->log.media->persistent ? SQLITE_OK : rewrite_log(s, from, sum);
   spm_flush(&s->log, 0, SPM_LOG_HEADER_SIZE); /* its writer may have died before the fence (S6) */
   return rc == SQLITE_OK ? spm_sync(&s->log) : rc;
 }
@@ -172,12 +175,13 @@ static bool is_aborted(const spm_log_summary *sum, uint64_t txid) {
   return false;
 }
 
-/* Size is set once, at the end; what a later truncate cut is skipped (S9). */
+/* Size is set once, at the end; what a later truncate cut is skipped (S9).  What stands in
+** memory has been read with pread once, and now can be read in place. */
 static int redo(spm_store *s, spm_log_pos from, const spm_log_summary *sum) {
   int rc = spm_data_grow(s, sum->size);
   if (rc != SQLITE_OK) return rc;
   spm_log_reader r;
-  rc = spm_log_reader_open(&r, &s->log, s->shm->salt, from, true);
+  rc = spm_log_reader_open(&r, &s->log, s->shm->salt, from, !s->log.media->persistent);
   while (rc == SQLITE_OK && r.pos.lsn < sum->accepted.lsn) {
     const spm_record *record;
     rc = spm_log_next(&r, &record);

@@ -41,14 +41,14 @@ typedef struct spm_log_summary {
 void spm_report_begin(spm_store *, bool takeover);
 void spm_report_phase(spm_store *, unsigned phase);
 
-/* Fills the report's transactions as well. */
+/* Fills the report's transactions as well, and begins what spm_log_harden() ends. */
 int spm_log_summarize(spm_store *, spm_log_pos from, uint64_t size, spm_log_summary *) SPM_MUST_CHECK;
 void spm_log_summary_free(spm_log_summary *);
 /* Ask whether the prepared transaction is committed, and take it in or drop it.
 ** *settled: the resolver is to be told once the decision is durable. */
 int spm_settle_prepared(spm_store *, spm_log_summary *, bool *committed) SPM_MUST_CHECK;
 void spm_report_end(spm_store *, uint64_t from_lsn, const spm_log_summary *);
-/* Flush again every segment from the checkpoint to the accepted end. */
+/* Make durable again what spm_log_summarize() has accepted (S19). */
 int spm_log_harden(spm_store *, spm_log_pos from, const spm_log_summary *) SPM_MUST_CHECK;
 
 /* Gate held, nobody attached, shm filled in from `block`. */
