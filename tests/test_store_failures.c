@@ -143,6 +143,33 @@ START_TEST(s8_half_applied_is_never_read) {
 }
 END_TEST
 
+/* The same with a large commit, whose images let others read what was before it: not once
+** it has been acknowledged.  A snapshot that began earlier keeps what it saw. */
+START_TEST(s8_acknowledged_is_never_unread) {
+  x_medium(X_FILE);
+  const char *x = x_new("x.db", LARGE);
+  spm_conn *c = x_create(x), *reader = x_join(x), *late = x_join(x);
+  x_commit(c, 0, LARGE, 1);
+  x_ok(spm_snapshot_begin(reader));
+  media_install();
+  x_ok(x_begin(c));
+  x_ok(x_fill(c, 0, LARGE, 2));
+  media_at(MEDIA_BIT(MEDIA_PWRITE), "x", 4, MEDIA_FAIL);
+  x_ok(spm_commit_finish(c));
+  x_end(c);
+  ck_assert_uint_eq(x_peek(reader, 0, LARGE), 1);
+  ck_assert_int_eq(spm_snapshot_begin(late) & 0xff, SQLITE_IOERR);
+  ck_assert_int_eq(spm_snapshot_begin(c) & 0xff, SQLITE_IOERR);
+  spm_snapshot_end(reader);
+  x_detach(late);
+  x_detach(reader);
+  x_detach(c);
+  c = x_join(x);
+  ck_assert_uint_eq(x_read(c, 0, LARGE), 2);
+  x_detach(c);
+}
+END_TEST
+
 /* Every operation of a clean close fails in turn. */
 START_TEST(s8_every_failure_of_a_close) {
   x_medium(_i);
@@ -257,6 +284,7 @@ void store_failures(TCase *tcase) {
   tcase_add_loop_test(tcase, s8_failed_checkpoint_poisons, 0, 3);
   tcase_add_test(tcase, s8_every_failure_of_a_commit);
   tcase_add_test(tcase, s8_half_applied_is_never_read);
+  tcase_add_test(tcase, s8_acknowledged_is_never_unread);
   tcase_add_loop_test(tcase, s8_every_failure_of_a_close, 0, X_MEDIA);
   tcase_add_loop_test(tcase, s10_full_disk_before_the_commit_record, 0, 3 * X_MEDIA);
   tcase_add_loop_test(tcase, s10_room_for_the_images_of_small_commits, 0, X_MEDIA);

@@ -7,6 +7,7 @@
 #include "stamp.h"
 #include "super.h"
 
+#include <errno.h>
 #include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,6 +94,7 @@ static int recover_stock(spm_dbfile *f) {
     rc = run(db, steps[i], &delete_mode);
   if (rc == SQLITE_OK && !delete_mode) rc = SQLITE_BUSY;
   if (rc == SQLITE_NOTADB && stamped_meanwhile(f)) rc = SQLITE_BUSY;
+  if (rc == SQLITE_PROTOCOL) rc = SQLITE_BUSY; /* somebody holds the locks of the WAL for long */
   if (rc != SQLITE_OK && (rc & 0xff) != SQLITE_BUSY)
     rc = spm_error(rc, "%s: SQLite's own recovery says: %s", f->path, db ? sqlite3_errmsg(db) : "no memory");
   (void)sqlite3_close(db);
@@ -129,26 +131,30 @@ static int finish_half(spm_dbfile *f) {
   return rc == SQLITE_OK ? SQLITE_NOTFOUND : rc;
 }
 
-static bool folder_writable(spm_dbfile *f) {
+static int folder_writable(const spm_dbfile *f, bool *writable) {
   char *copy = strdup(f->path);
-  if (copy == NULL) return false;
-  bool writable = access(dirname(copy), W_OK | X_OK) == 0;
+  if (copy == NULL) return SQLITE_NOMEM;
+  int rc = SQLITE_OK;
+  *writable = access(dirname(copy), W_OK | X_OK) == 0;
+  if (!*writable && errno != EACCES && errno != EROFS && errno != EPERM)
+    rc = spm_error(SQLITE_IOERR_ACCESS, "looking at the folder of %s: %s", f->path, strerror(errno));
   free(copy);
-  return writable;
+  return rc;
 }
 
 /* Look, with the parent's SHARED held.  SQLITE_NOTFOUND: look again. */
 static int attach_once(spm_dbfile *f) {
   spm_header_kind kind;
-  bool found = false;
+  bool found = false, writable = true;
   int rc = parent_kind(f, &kind);
   if (rc != SQLITE_OK) return rc;
   spm_store_options options = store_options(f);
   if (kind == SPM_HEADER_STAMPED) return spm_store_join(f->path, &host, &options, &f->conn);
   bool foreign = kind == SPM_HEADER_FOREIGN, reader = f->readonly || f->immutable;
-  bool closed = !foreign && !reader && !folder_writable(f);
-  if (foreign || reader || closed) {
-    spm_pass(f, closed ? "its folder cannot be written to" : NULL, foreign && !f->readonly);
+  if (!foreign && !reader) rc = folder_writable(f, &writable);
+  if (rc != SQLITE_OK) return rc;
+  if (foreign || reader || !writable) {
+    spm_pass(f, writable ? NULL : "its folder cannot be written to", foreign && !f->readonly);
     return SQLITE_OK;
   }
   if (kind == SPM_HEADER_HALF) return finish_half(f);

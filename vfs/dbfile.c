@@ -100,9 +100,11 @@ int spm_dbfile_open(sqlite3_vfs *parent, const char *path, spm_file *handle, int
   int rc = open_parent(f, flags, out_flags);
   if (rc == SQLITE_OK && f->immutable) rc = open_immutable(f);
   if (rc == SQLITE_OK) return rc;
+  if (rc == SQLITE_BUSY) /* which sqlite3_open() does not know */
+    rc = spm_error(SQLITE_CANTOPEN, "%s is busy, and immutable=1 has to look at it now", path);
   (void)spm_dbfile_close(&handle->base);
   handle->base.pMethods = NULL;
-  return rc == SQLITE_BUSY ? SQLITE_CANTOPEN : rc;
+  return rc;
 }
 
 int spm_dbfile_close(sqlite3_file *file) {

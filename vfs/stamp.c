@@ -70,9 +70,19 @@ int spm_stamp_write(spm_conn *c) {
 
 /* -------------------------------------------------------- X on its media -- */
 
+/* As much of the header as there is; -1: an error. */
+static ssize_t read_header(int fd, uint8_t header[SPM_HEADER_SIZE]) {
+  ssize_t n = 0, got;
+  do {
+    got = pread(fd, header + n, (size_t)(SPM_HEADER_SIZE - n), (off_t)n);
+    if (got > 0) n += got;
+  } while (n < SPM_HEADER_SIZE && (got > 0 || (got < 0 && errno == EINTR)));
+  return got < 0 ? -1 : n;
+}
+
 int spm_stamp_identify(int fd, uint8_t life[SPM_LIFE_SIZE]) {
   uint8_t header[SPM_HEADER_SIZE];
-  ssize_t n = pread(fd, header, sizeof header, 0);
+  ssize_t n = read_header(fd, header);
   if (n < 0) return spm_error(SQLITE_IOERR_READ, "reading the header: %s", strerror(errno));
   if (spm_stamp_kind(header, (uint64_t)n) != SPM_HEADER_STAMPED) return SQLITE_NOTFOUND;
   memcpy(life, header + LIFE_AT + 4, SPM_LIFE_SIZE);

@@ -530,10 +530,11 @@ int spm_commit_finish(spm_conn *c) {
   spm_log_pos from = spm_committed(s->shm)->tail;
   rc = apply(c, from);
   if (rc != SQLITE_OK) {
-    /* X could not be written: readers must not see half of it.  The word stays
-    ** marked, and recovery will REDO from the log: so it is committed, and whoever
-    ** were told that it failed would see it come back to life (S8). */
+    /* X could not be written: readers must not see half of it, nor, under COVERED, the
+    ** state before.  The word stays marked, and recovery will REDO from the log: so it is
+    ** committed, and whoever were told that it failed would see it come back to life (S8). */
     spm_poison(s);
+    spm_mark(s, SPM_PHASE_SMALL);
     c->marked = false; /* for good: no rollback may take it back */
     forget(c);
     return SQLITE_OK;

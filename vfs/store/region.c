@@ -101,8 +101,16 @@ static int allocation_error(int error) {
   return error == ENOSPC || error == EDQUOT || error == EFBIG ? SQLITE_FULL : SQLITE_IOERR_WRITE;
 }
 
+/* A signal in the middle is no reason to fail: what was allocated by then stays so. */
+static int allocate(int fd, uint64_t offset, uint64_t length) {
+  int error;
+  do error = posix_fallocate(fd, (off_t)offset, (off_t)length);
+  while (error == EINTR);
+  return error;
+}
+
 int spm_file_allocate(int fd, const char *path, uint64_t size) {
-  int error = posix_fallocate(fd, 0, (off_t)size);
+  int error = allocate(fd, 0, size);
   if (error == 0) return SQLITE_OK;
   close(fd);
   errno = error;
@@ -180,10 +188,10 @@ int spm_region_grow(spm_region *r, uint64_t size, uint64_t step) {
                      (unsigned long long)size, (unsigned long long)r->reserved);
   uint64_t target = SPM_ALIGN(size, step);
   if (target > r->reserved) target = size;
-  int error = posix_fallocate(r->fd, (off_t)allocated, (off_t)(target - allocated));
+  int error = allocate(r->fd, allocated, target - allocated);
   if (error != 0 && target > size) {
     target = SPM_ALIGN(size, SPM_BLOCK_SIZE);
-    error = posix_fallocate(r->fd, (off_t)allocated, (off_t)(target - allocated));
+    error = allocate(r->fd, allocated, target - allocated);
   }
   if (error != 0) {
     /* A partly satisfied request may have moved the file's end: not our size. */
@@ -204,14 +212,16 @@ int spm_region_truncate(spm_region *r, uint64_t size) {
 }
 
 int spm_region_punch(spm_region *r, uint64_t offset, uint64_t length) {
-  if (fallocate(r->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length) == 0)
-    return SQLITE_OK;
+  int result;
+  do result = fallocate(r->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length);
+  while (result != 0 && errno == EINTR);
+  if (result == 0) return SQLITE_OK;
   return spm_error(SQLITE_IOERR_TRUNCATE, "freeing %llu bytes at %llu of %s: %s",
                    (unsigned long long)length, (unsigned long long)offset, r->path, strerror(errno));
 }
 
 int spm_region_fill(spm_region *r, uint64_t offset, uint64_t length) {
-  int error = posix_fallocate(r->fd, (off_t)offset, (off_t)length);
+  int error = allocate(r->fd, offset, length);
   if (error == 0) {
     if (offset + length > atomic_load(&r->allocated)) atomic_store(&r->allocated, offset + length);
     return settle_metadata(r);

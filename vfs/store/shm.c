@@ -21,7 +21,8 @@ char *spm_sidecar(const char *path, const char *suffix) {
 
 int spm_sidecar_create(int data_fd, const char *name, int *fd) {
   struct stat status;
-  if (fstat(data_fd, &status) != 0) return SQLITE_IOERR_FSTAT;
+  if (fstat(data_fd, &status) != 0)
+    return spm_error(SQLITE_IOERR_FSTAT, "fstat of the database of %s: %s", name, strerror(errno));
   if (unlink(name) != 0 && errno != ENOENT)
     return spm_error(SQLITE_CANTOPEN, "removing the stale %s: %s", name, strerror(errno));
   *fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, status.st_mode & 0777);

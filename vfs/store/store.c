@@ -137,8 +137,10 @@ static int store_new(const char *path, const spm_host *host, const spm_store_opt
 ** attach the log of one to the data of another. */
 static int check_same_file(const spm_store *s) {
   struct stat status;
-  if (stat(s->path, &status) == 0 && status.st_dev == s->device && status.st_ino == s->inode)
-    return SQLITE_OK;
+  bool there = stat(s->path, &status) == 0;
+  if (there && status.st_dev == s->device && status.st_ino == s->inode) return SQLITE_OK;
+  if (!there && errno != ENOENT)
+    return spm_error(SQLITE_IOERR_FSTAT, "stat of %s: %s", s->path, strerror(errno));
   return spm_error(SQLITE_BUSY, "%s was replaced while it was being opened", s->path);
 }
 

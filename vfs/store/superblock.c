@@ -58,6 +58,8 @@ int spm_superblock_write(spm_region *log, spm_superblock *block) {
 }
 
 int spm_random(void *bytes, size_t n) {
-  if (getrandom(bytes, n, 0) == (ssize_t)n) return SQLITE_OK;
-  return spm_error(SQLITE_IOERR, "getrandom: %s", strerror(errno));
+  ssize_t got; /* so few bytes come all at once, or not at all */
+  do got = getrandom(bytes, n, 0);
+  while (got < 0 && errno == EINTR);
+  return got == (ssize_t)n ? SQLITE_OK : spm_error(SQLITE_IOERR, "getrandom: %s", strerror(errno));
 }

@@ -1,0 +1,20 @@
+# make check-faults: see README.md here.
+
+FAULT_SOURCES = $(wildcard tests/faults/*.c)
+FAULT_OBJECTS = $(FAULT_SOURCES:%.c=$(BUILD)/core/%.o)
+# The calls that the linker leads to inject.c.
+FAULT_WRAPPED = malloc calloc realloc aligned_alloc strdup strndup asprintf free open close stat fstat fstatfs \
+	access pread pwrite fsync fdatasync ftruncate posix_fallocate fallocate fchmod fchown unlink mmap munmap \
+	madvise fcntl syscall getrandom pmem_map_file pmem_memcpy pmem_drain clock_gettime nanosleep usleep
+comma = ,
+
+$(BUILD)/faults: $(FAULT_OBJECTS) $(CORE_OBJECTS)
+	$(CC) $(SANITIZE) -o $@ $(FAULT_WRAPPED:%=-Wl$(comma)--wrap=%) $^ -lsqlite3 $(LIBRARIES)
+
+check-faults: deps
+	@$(MAKE) --no-print-directory $(BUILD)/faults
+	@BUILD=$(CURDIR)/$(BUILD) ./tests/faults/run.sh
+
+-include $(FAULT_OBJECTS:.o=.d)
+
+.PHONY: check-faults
