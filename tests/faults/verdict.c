@@ -223,6 +223,14 @@ static void note_outcome(outcome *o) {
   o->refused = now.code != SQLITE_OK;
 }
 
+/* A checkpoint is no SQL: its text is the store's own. */
+static const char *message(const world *w) {
+  if (w->db == NULL) return sqlite3_errstr(now.code);
+  if (sqlite3_errcode(w->db) != SQLITE_OK) return sqlite3_errmsg(w->db);
+  if (w->other != NULL && sqlite3_errcode(w->other) != SQLITE_OK) return sqlite3_errmsg(w->other);
+  return now.code == SQLITE_NOMEM ? sqlite3_errstr(now.code) : spm_last_error();
+}
+
 void verdict_of(const operation *op, world *w, const fault *plan, const expectation *expected, outcome *o) {
   now.op = op;
   now.w = w;
@@ -236,7 +244,7 @@ void verdict_of(const operation *op, world *w, const fault *plan, const expectat
   now.code = op->act(w);
   fault_hold(true);
   note_outcome(o);
-  (void)snprintf(now.text, sizeof now.text, "%s", w->db ? sqlite3_errmsg(w->db) : sqlite3_errstr(now.code));
+  (void)snprintf(now.text, sizeof now.text, "%s", message(w));
   check_code();
   world_keep(w);
 
