@@ -11,6 +11,7 @@
 #include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Between looking and locking the world may change; after so many times say BUSY. */
@@ -189,6 +190,12 @@ static int reopen_writable(spm_dbfile *f) {
   return rc == SQLITE_OK && (flags & SQLITE_OPEN_READONLY) ? SQLITE_READONLY : rc;
 }
 
+/* A name with so long a suffix that no file can have it. */
+static bool impossible(const char *name) {
+  struct stat status;
+  return stat(name, &status) != 0 && errno == ENAMETOOLONG;
+}
+
 /* Called by the last attachment: keep stock SQLite out, and remove what might be
 ** taken for its journal once the stamp is gone. */
 static int exclude_stock(void *argument) {
@@ -208,7 +215,7 @@ static int exclude_stock(void *argument) {
   for (size_t i = 0; rc == SQLITE_OK && i < 2; i++) {
     /* Not asked for first: SQLite's VFS takes an empty file for none. */
     rc = f->parent_vfs->xDelete(f->parent_vfs, stale[i], 1);
-    if (rc == SQLITE_IOERR_DELETE_NOENT) rc = SQLITE_OK;
+    if (rc == SQLITE_IOERR_DELETE_NOENT || (rc != SQLITE_OK && impossible(stale[i]))) rc = SQLITE_OK;
   }
   return rc;
 }

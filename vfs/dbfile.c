@@ -298,6 +298,19 @@ static int read_attached(spm_dbfile *f, void *to, int n, sqlite3_int64 offset) {
   return there == wanted ? SQLITE_OK : short_read(to, n, there);
 }
 
+/* The pager looks at the counter when a transaction begins: the moment to see, without a
+** system call, whether somebody has copied another file over this one. */
+static int read_counter(spm_dbfile *f, void *to, int n) {
+  uint8_t header[SPM_HEADER_SIZE];
+  if (spm_conn_size(f->conn) < sizeof header) return read_attached(f, to, n, COUNTER_AT);
+  int rc = spm_conn_read(f->conn, 0, sizeof header, header);
+  if (rc != SQLITE_OK) return rc;
+  if (!spm_stamp_matches(header, spm_store_life(f->conn)))
+    return spm_error(SQLITE_CORRUPT, "%s was written over while it was open", f->path);
+  memcpy(to, header + COUNTER_AT, (size_t)n);
+  return SQLITE_OK;
+}
+
 /* Without a lock there is no snapshot to read from: make one for this call. */
 static int with_snapshot(spm_dbfile *f, void *to, int n, sqlite3_int64 offset, sqlite3_int64 *size) {
   if (f->conn == NULL) {
@@ -327,13 +340,13 @@ static int db_read(sqlite3_file *file, void *to, int n, sqlite3_int64 offset) {
   spm_dbfile *f = of(file);
   if (!has_snapshot(f)) return with_snapshot(f, to, n, offset, NULL);
   if (spm_conn_orphaned(f->conn)) return orphan_error(f);
-  /* V3: the pager looks at the counter only at the start of a transaction. */
-  if (n == 16 && offset == COUNTER_AT && spm_conn_modified(f->conn)) {
+  if (n != 16 || offset != COUNTER_AT) return read_attached(f, to, n, offset);
+  if (spm_conn_modified(f->conn)) { /* V3: a transaction begins, the last one was rolled back */
     spm_journal_clear(&f->journal);
     int rc = abandon(f);
     if (rc != SQLITE_OK) return rc;
   }
-  return read_attached(f, to, n, offset);
+  return read_counter(f, to, n);
 }
 
 static int db_size(sqlite3_file *file, sqlite3_int64 *size) {

@@ -48,6 +48,10 @@ bool spm_stamp_possible(const void *page) { return memcmp(page, SQLITE_MAGIC, si
 
 bool spm_stamp_placeholder(const uint8_t *header) { return header[16] == 0 && header[17] == 0; }
 
+bool spm_stamp_matches(const uint8_t *header, const uint8_t life[SPM_LIFE_SIZE]) {
+  return memcmp(header + LIFE_AT + 4, life, SPM_LIFE_SIZE) == 0;
+}
+
 void spm_stamp_show(uint8_t *buffer, uint64_t offset, uint64_t n) {
   for (uint64_t at = FORMAT_AT; at < FORMAT_AT + 2; at++)
     if (at >= offset && at - offset < n) buffer[at - offset] = 1;

@@ -39,6 +39,8 @@ typedef enum spm_header_kind {
 spm_header_kind spm_stamp_kind(const uint8_t *header, uint64_t n);
 /* Does a page begin like page 1 of a SQLite database? */
 bool spm_stamp_possible(const void *page);
+/* Is a stamped header that of this life? */
+bool spm_stamp_matches(const uint8_t *header, const uint8_t life[SPM_LIFE_SIZE]);
 /* Is a stamped header the placeholder of a database without a page? */
 bool spm_stamp_placeholder(const uint8_t *header);
 /* Put the stamp on, take it off, in a buffer that holds [offset, offset + n) of X. */

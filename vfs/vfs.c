@@ -99,6 +99,11 @@ static sqlite3_vfs vfs = {
     .xCurrentTimeInt64 = vfs_time64,
 };
 
+bool spm_vfs_taken(void) {
+  const sqlite3_vfs *present = sqlite3_vfs_find(vfs.zName);
+  return present != NULL && present != &vfs;
+}
+
 int spm_vfs_register(bool make_default) {
   sqlite3_vfs *present = sqlite3_vfs_find(NULL);
   if (present == NULL) return SQLITE_ERROR;

@@ -8,6 +8,8 @@
 
 #include <stdbool.h>
 
+/* Is the name pmem another's, that of a second copy of this library for instance? */
+bool spm_vfs_taken(void);
 /* Register the VFS on top of the process's present default one; a second call only
 ** changes which VFS is the default. */
 int spm_vfs_register(bool make_default) SPM_MUST_CHECK;

@@ -5,7 +5,9 @@
 **
 **     SPM_FAULT            one case alone, as a report of a failure names it
 **     SPM_FAULT_OPERATION  one operation alone
-**     SPM_FAULT_STEP       every n-th case only (for slow builds); 1
+**     SPM_FAULT_STEP       of SQLite's own calls and allocations, the first ten and then every
+**                          n-th; 17.  1: all of them, for a long run
+**     SPM_FAULT_THIN       every n-th case only, of all (for slow builds); 1
 **     SPM_FAULT_JOBS       processes at a time; as many as there are processors
 **
 ** A case is a process of its own.  For one operation on one medium the faults are tried
@@ -25,7 +27,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define ALWAYS 40u /* the first calls are tried whatever the stride */
+#define ALWAYS 10u /* the first calls of a series are tried whatever the stride */
 #define FAILURES_MAX 5u
 
 typedef struct tally {
@@ -39,7 +41,7 @@ typedef struct shared {
 } shared;
 
 static const char *const series_names[] = {"engine", "parent", "memory"};
-static unsigned long step = 1;
+static unsigned long step = 17, thin = 1;
 
 static void *share(size_t n) {
   void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -122,17 +124,20 @@ static bool try_errors(const operation *op, world *w, fault f, shared *s, tally 
   return true;
 }
 
-static void try_all(const operation *op, world *w, tally *t) {
+static bool chosen(const operation *op, const fault *f) {
   static unsigned long turn;
+  unsigned long stride = op->stride > 1 ? op->stride : f->series == FAULT_ENGINE ? 1 : step;
+  return (f->at <= ALWAYS || f->at % stride == 0) && turn++ % thin == 0;
+}
+
+static void try_all(const operation *op, world *w, tally *t) {
   shared *s = share(sizeof *s);
   learn(op, w, s);
   for (int good = 0; good < 2; good++)
     for (fault f = {.for_good = good}; f.series < FAULT_SERIES; f.series++) {
       bool more = true;
-      for (f.at = 1; more && t->failed < FAILURES_MAX; f.at++) {
-        if (op->stride > 1 && f.at > ALWAYS && f.at % op->stride != 0) continue;
-        if (turn++ % step == 0) more = try_errors(op, w, f, s, t);
-      }
+      for (f.at = 1; more && t->failed < FAILURES_MAX; f.at++)
+        if (chosen(op, &f)) more = try_errors(op, w, f, s, t);
     }
 }
 
@@ -245,16 +250,22 @@ static size_t choose_jobs(job *jobs, char *single, fault *f) {
   return n;
 }
 
+static unsigned long number_of(const char *variable, unsigned long otherwise) {
+  const char *text = getenv(variable);
+  return text != NULL ? strtoul(text, NULL, 10) : otherwise;
+}
+
 int main(int argc, char **argv) {
   world_must(argc == 2, "faults FOLDER");
   char *single = getenv("SPM_FAULT");
-  const char *steps = getenv("SPM_FAULT_STEP"), *at_a_time = getenv("SPM_FAULT_JOBS");
+  const char *at_a_time = getenv("SPM_FAULT_JOBS");
   job *jobs = calloc(2 * operation_count, sizeof *jobs);
   tally *tallies = share(2 * operation_count * sizeof *tallies), sum = {0};
   fault only = {0};
-  if (steps != NULL) step = strtoul(steps, NULL, 10);
+  step = number_of("SPM_FAULT_STEP", step);
+  thin = number_of("SPM_FAULT_THIN", thin);
   size_t n = choose_jobs(jobs, single, &only);
-  world_must(n > 0 && step > 0, "nothing to do");
+  world_must(n > 0 && step > 0 && thin > 0, "nothing to do");
   unsigned broken = run_jobs(argv[1], jobs, n, tallies, single ? &only : NULL,
                              at_a_time ? strtol(at_a_time, NULL, 10) : sysconf(_SC_NPROCESSORS_ONLN));
   for (size_t i = 0; i < operation_count; i++) {
@@ -263,7 +274,7 @@ int main(int argc, char **argv) {
     if (both.cases > 0) print_operation(&operations[i], &both);
     add(&sum, &both);
   }
-  bool complete = n == 2 * operation_count && step == 1;
+  bool complete = n == 2 * operation_count && thin == 1;
   bool met = print_calls(&sum, complete);
   (void)printf("%u cases: %u refused, %u made no difference, %u poisoned the store; %u failed\n", sum.cases, sum.refused,
                sum.tolerated, sum.poisoned, sum.failed);

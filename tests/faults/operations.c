@@ -109,6 +109,7 @@ static void two_with_stock(world *w) {
 /* A writer died: before its commit record, with it but before anything was applied. */
 static void dead(world *w, unsigned long n) {
   with_snapshot(w);
+  world_must(world_content_of(w->db, &w->undecided) == SQLITE_OK, "reading");
   world_dead_writer(w, "UPDATE t SET v = 0 WHERE k < 20", n);
 }
 static void dead_early(world *w) { dead(w, 1); }

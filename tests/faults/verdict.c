@@ -95,7 +95,7 @@ static bool fits(int error, fault_call call, int rc) {
     case ENOSPC:
       /* SQLite's VFS calls a WAL index that finds no room an I/O error. */
       if (code == SQLITE_IOERR) return flush_may_be_lost() || fault_hit(F_s_write);
-      return code == SQLITE_FULL || (opening && code == SQLITE_CANTOPEN);
+      return code == SQLITE_FULL || (opening && (code == SQLITE_CANTOPEN || code == SQLITE_READONLY));
     case EAGAIN: return code == SQLITE_BUSY || code == SQLITE_CANTOPEN;
     default:
       if (code == SQLITE_BUSY) return call == F_getlock; /* who cannot be asked counts as alive */
@@ -152,11 +152,16 @@ static bool goes_on(sqlite3 *db, const char *whose, const uint64_t *expected) {
   if (poisoned && !flush_may_be_lost()) violation("%s: the store is poisoned, and no flush can have been lost", whose);
   bool reads_only = sqlite3_db_readonly(db, "main") == 1 || c == NULL;
   int rc = world_content_of(db, &content);
-  if (rc == SQLITE_OK)
+  /* What SQLite's VFS could not open for writing it has opened for reading. */
+  bool excused = reads_only && (rc & 0xff) == SQLITE_READONLY;
+  if (rc == SQLITE_OK && content != now.w->undecided)
     check_content(content, expected, whose);
-  else if (!poisoned)
+  else if (rc != SQLITE_OK && !poisoned && !excused)
     violation("%s cannot read any more: %d, %s", whose, rc, sqlite3_errmsg(db));
-  rc = world_sql(db, "CREATE TABLE IF NOT EXISTS after(x); INSERT INTO after VALUES('went on')");
+  static const char write[] = "CREATE TABLE IF NOT EXISTS after(x); INSERT INTO after VALUES('went on')";
+  rc = world_sql(db, write);
+  /* The dead writer's commit, taken over only now, overtakes its heir once. */
+  if ((rc & 0xff) == SQLITE_BUSY && now.w->undecided != 0) rc = world_sql(db, write);
   if (rc != SQLITE_OK && !poisoned && !reads_only) violation("%s cannot write any more: %d, %s", whose, rc, sqlite3_errmsg(db));
   if (rc == SQLITE_OK && poisoned) violation("%s: a poisoned store acknowledges a commit", whose);
   return poisoned;
@@ -183,7 +188,9 @@ static void check_opened_anew(const char *when) {
   if (world_examine(now.w, "pmem", true, &content) != SQLITE_OK) violation("%s it is damaged or cannot be opened", when);
   check_content(content, now.expected->all, when);
   const char *stray = world_stray(now.w);
-  if (stray != NULL) violation("%s %s is left after a clean close", when, stray);
+  /* SQLite's own shared memory, where its own unlink() failed, disturbs nobody. */
+  bool excused = stray != NULL && strcmp(stray, "a.db-shm") == 0 && fault_hit(F_s_unlink);
+  if (stray != NULL && !excused) violation("%s %s is left after a clean close", when, stray);
   if (world_examine(now.w, "unix", false, &content) != SQLITE_OK) violation("%s stock SQLite finds fault with it", when);
   check_content(content, now.expected->all, when);
 }
@@ -196,6 +203,7 @@ static void set_out(const operation *op, world *w, unsigned limit) {
   w->target = w->options = NULL;
   w->stock_second = w->unopened = false;
   w->acknowledged = 0;
+  w->undecided = 0;
   w->limit = limit;
   op->prepare(w);
   if (op->peer) world_start_peer(w);
@@ -260,6 +268,7 @@ void verdict_of(const operation *op, world *w, const fault *plan, const expectat
   if (op->peer) ask_peer(w);
   check_leaks(&before);
   check_opened_anew("opened anew");
+  if (plan->series == FAULT_MEMORY) return; /* SQLite's allocations say nothing about files */
   world_restore(w);
   check_opened_anew("after a crash");
 }

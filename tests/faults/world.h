@@ -26,6 +26,7 @@ typedef struct world {
   bool stock_second; /* b.db is stock SQLite's */
   const char *options; /* of the URI, for every connection of the case */
   const char *target; /* a file that the operation makes besides */
+  uint64_t undecided; /* content without a dead writer's commit, while nobody has taken over; 0: no such thing */
   unsigned acknowledged, limit; /* commits told to be done, and to do at most */
   pid_t peer;
   int to_peer, from_peer;

@@ -368,10 +368,22 @@ static int prepare(spm_conn *c, const char *super) {
   return rc;
 }
 
+/* Cut by a foreign hand, X would be made long again by the next pwrite, with zeros where
+** pages were.  One system call among those of a commit on FILE; on persistent memory
+** there would be no other, and the next access is a SIGBUS anyway. */
+static int check_length(spm_store *s) {
+  if (s->data.media->persistent) return SQLITE_OK;
+  int rc = spm_region_refresh(&s->data);
+  if (rc != SQLITE_OK || atomic_load(&s->data.allocated) >= s->shm->held_size) return rc;
+  spm_poison(s);
+  return spm_error(SQLITE_CORRUPT, "%s was shortened while it was open", s->path);
+}
+
 int spm_commit_stage(spm_conn *c, const char *super) {
   if (!c->modified || c->stage == SPM_PREPARED) return SQLITE_OK;
   unstage(c);
-  int rc = spm_data_grow(c->store, c->size);
+  int rc = check_length(c->store);
+  if (rc == SQLITE_OK) rc = spm_data_grow(c->store, c->size);
   if (rc == SQLITE_OK) rc = stage_log(c);
   c->stage = SPM_STAGED;
   if (rc == SQLITE_OK) rc = reserve_images(c, super != NULL);

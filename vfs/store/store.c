@@ -287,8 +287,11 @@ static int begin_life(spm_store *s) {
   spm_superblock block;
   int rc = check_same_file(s);
   if (rc == SQLITE_OK && spm_any_slot_alive(&s->locks)) rc = SQLITE_BUSY;
-  /* Somebody was faster, and is gone: its log may be needed, so it is to be joined. */
-  if (rc == SQLITE_OK && s->host->identify(s->locks.fd, s->life) != SQLITE_NOTFOUND) rc = SQLITE_BUSY;
+  if (rc == SQLITE_OK) {
+    /* Stamped: somebody was faster, and is gone: its log may be needed, so it is to be joined. */
+    int stamped = s->host->identify(s->locks.fd, s->life);
+    rc = stamped == SQLITE_OK ? SQLITE_BUSY : stamped == SQLITE_NOTFOUND ? SQLITE_OK : stamped;
+  }
   if (rc == SQLITE_OK) rc = spm_random(s->life, sizeof s->life);
   if (rc == SQLITE_OK) rc = create_log(s, &block);
   if (rc == SQLITE_OK) rc = map_data(s);
