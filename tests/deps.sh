@@ -12,6 +12,7 @@ packages_of() {
     dax) echo qemu-system-x86 busybox-static cpio dash e2fsprogs xfsprogs xz-utils zstd ;;
     bench) echo liblmdb-dev librocksdb-dev libpmemobj-dev gnuplot-nox ;;
     sqlite) echo dpkg-dev xz-utils tcl tcl8.6-dev zlib1g-dev ;;
+    coverage) echo lcov ;;
     *) echo "deps.sh: no set of packages is called $1" >&2; exit 1 ;;
   esac
 }

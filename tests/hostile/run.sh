@@ -23,7 +23,8 @@ done
 failed=0
 for name in "$@"; do
   for medium in "$pmem" "$disk"; do
-    [ "$medium" = "$pmem" ] && export PMEM_IS_PMEM_FORCE=1 || export PMEM_IS_PMEM_FORCE=0
+    case $medium in "$pmem") PMEM_IS_PMEM_FORCE=1 ;; *) PMEM_IS_PMEM_FORCE=0 ;; esac
+    export PMEM_IS_PMEM_FORCE
     export FOLDER=$medium/$name
     mkdir "$FOLDER"
     chmod 777 "$FOLDER"
