@@ -8,6 +8,8 @@ set -eu
 # One line a set.
 packages_of() {
   case $1 in
+    fuzz) echo clang libclang-rt-dev ;;
+    valgrind) echo valgrind libc6-dbg ;;
     base) echo gcc libc6-dev make libsqlite3-dev sqlite3 libpmem-dev check libxxhash-dev strace python3 ;;
     dax) echo qemu-system-x86 busybox-static cpio dash e2fsprogs xfsprogs xz-utils zstd ;;
     bench) echo liblmdb-dev librocksdb-dev libpmemobj-dev gnuplot-nox ;;

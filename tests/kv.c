@@ -36,6 +36,12 @@ static int refuse(void *argument) { return (void)argument, SQLITE_BUSY; }
 /* The rest of the attachment is lost, as in a crash. */
 void kv_leave(spm_kv *kv) { spm_store_detach(spm_kv_conn(kv), refuse, NULL); }
 
+void kv_snapshot(spm_kv *kv) {
+  int rc = SQLITE_BUSY;
+  for (int i = 0; i < BUSY_TRIES && rc == SQLITE_BUSY; i++) rc = spm_kv_snapshot_begin(kv);
+  if (rc != SQLITE_OK) kv_fail("a snapshot: %d, %s", rc, spm_last_error());
+}
+
 int kv_try_begin(spm_kv *kv) {
   int rc = SQLITE_BUSY;
   for (int i = 0; i < BUSY_TRIES && rc == SQLITE_BUSY; i++) rc = spm_kv_begin(kv);

@@ -17,6 +17,7 @@ int kv_try_open(const char *path, spm_kv **);
 /* Leave in the middle: the log stays. */
 void kv_leave(spm_kv *);
 
+void kv_snapshot(spm_kv *); /* as often as it takes: the writer may have been stopped */
 void kv_begin(spm_kv *);
 void kv_commit(spm_kv *);
 /* Begin, as often as it takes: a killed writer, a busy one. */

@@ -41,7 +41,8 @@ static media_file file_of(const char *path) {
   size_t n = strlen(path);
   if (n > 6 && strcmp(path + n - 6, "-pmlog") == 0) return MEDIA_LOG;
   if (n > 6 && strcmp(path + n - 6, "-pmshm") == 0) return MEDIA_SHARED;
-  return n > 3 && strcmp(path + n - 3, ".db") == 0 ? MEDIA_DATA : MEDIA_OTHER;
+  bool data = n > 3 && (strcmp(path + n - 3, ".db") == 0 || strcmp(path + n - 3, ".kv") == 0);
+  return data ? MEDIA_DATA : MEDIA_OTHER;
 }
 
 static media_file file_of_fd(int fd) {

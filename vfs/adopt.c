@@ -34,14 +34,14 @@ static void parent_unlock(spm_dbfile *f) {
 }
 
 static int parent_kind(spm_dbfile *f, spm_header_kind *kind) {
-  uint8_t header[SPM_HEADER_SIZE];
+  uint8_t block[SPM_BLOCK_SIZE];
   sqlite3_int64 size;
   int rc = f->parent->pMethods->xFileSize(f->parent, &size);
   if (rc == SQLITE_OK && size > 0) {
-    rc = f->parent->pMethods->xRead(f->parent, header, sizeof header, 0);
+    rc = f->parent->pMethods->xRead(f->parent, block, sizeof block, 0);
     if (rc == SQLITE_IOERR_SHORT_READ) rc = SQLITE_OK;
   }
-  if (rc == SQLITE_OK) *kind = spm_stamp_kind(header, (uint64_t)size);
+  if (rc == SQLITE_OK) *kind = spm_stamp_kind(block, (uint64_t)size);
   return rc;
 }
 
@@ -117,7 +117,8 @@ static int create(spm_dbfile *f) {
   if (rc == SQLITE_OK) rc = leftovers(f, &found);
   if (rc != SQLITE_OK) return rc;
   if (found || (kind != SPM_HEADER_EMPTY && kind != SPM_HEADER_PLAIN)) return SQLITE_NOTFOUND;
-  /* A file of one byte is an empty database to SQLite's unix VFS, and is told as such. */
+  /* A file of one byte is an empty database to SQLite's unix VFS, and is told as such; a
+  ** block of zeros is one here (stamp.c). */
   if (kind == SPM_HEADER_EMPTY) rc = f->parent->pMethods->xTruncate(f->parent, 0);
   if (rc != SQLITE_OK) return rc;
   spm_store_options options = store_options(f);

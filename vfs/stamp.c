@@ -17,6 +17,7 @@
 #define LIFE_AT 72
 #define LIFE_MAGIC "PMEM"
 #define LIFE_SIZE (4 + SPM_LIFE_SIZE)
+#define LIFE_HEAD_SIZE 8 /* the word with the magic in it: it is on media whole or not at all */
 #define COUNTER_TWIN_AT 92
 
 uint32_t spm_get4(const uint8_t *p) {
@@ -30,13 +31,19 @@ void spm_put4(uint8_t *p, uint32_t value) {
   p[3] = (uint8_t)value;
 }
 
+/* A power loss can keep the length of a placeholder and lose its bytes. */
+static bool lost_placeholder(const uint8_t *page, uint64_t n) {
+  static const uint8_t zeros[SPM_BLOCK_SIZE];
+  return n == SPM_BLOCK_SIZE && memcmp(page, zeros, sizeof zeros) == 0;
+}
+
 spm_header_kind spm_stamp_kind(const uint8_t *header, uint64_t n) {
-  if (n == 0) return SPM_HEADER_EMPTY;
+  if (n == 0 || lost_placeholder(header, n)) return SPM_HEADER_EMPTY;
   if (n < SPM_HEADER_SIZE || memcmp(header, SQLITE_MAGIC, sizeof SQLITE_MAGIC) != 0)
     return SPM_HEADER_FOREIGN;
   uint8_t write_format = header[FORMAT_AT], read_format = header[FORMAT_AT + 1];
   if (write_format == 1 && read_format == FORMAT_STAMP) {
-    static const uint8_t none[LIFE_SIZE];
+    static const uint8_t none[LIFE_HEAD_SIZE];
     if (memcmp(header + LIFE_AT, LIFE_MAGIC, 4) == 0) return SPM_HEADER_STAMPED;
     return memcmp(header + LIFE_AT, none, sizeof none) == 0 ? SPM_HEADER_HALF : SPM_HEADER_FOREIGN;
   }
@@ -129,32 +136,36 @@ int spm_stamp_on(spm_region *data, const uint8_t life[SPM_LIFE_SIZE], uint64_t *
   return rc == SQLITE_OK ? write_durably(data, FORMAT_AT, format, sizeof format) : rc;
 }
 
-/* The counter moves on as well: a stock connection that looked at the stamped page in
-** the meantime must not take its cached copy for the present one. */
-int spm_stamp_off(spm_region *data, uint64_t logical_size) {
-  static const uint8_t format[2] = {1, 1};
-  uint8_t counter[4], end[LIFE_SIZE + sizeof counter] = {0};
-  if (logical_size == 0) {
-    int rc = spm_region_truncate(data, 0);
-    return rc == SQLITE_OK ? spm_region_fsync(data) : rc;
-  }
+/* The word with the magic goes first, by itself: of more than a word persistent memory may
+** keep any part, and half a life is one that no log belongs to.  The counter moves on as
+** well: a stock connection that looked at the stamped page in the meantime must not take
+** its cached copy for the present one. */
+static int take_off(spm_region *data) {
+  static const uint8_t format[2] = {1, 1}, none[LIFE_HEAD_SIZE];
+  uint8_t counter[4], rest[LIFE_SIZE - LIFE_HEAD_SIZE + sizeof counter] = {0};
   int rc = spm_region_read(data, COUNTER_AT, counter, sizeof counter);
   if (rc != SQLITE_OK) return rc;
   spm_put4(counter, spm_get4(counter) + 1);
-  memcpy(end + LIFE_SIZE, counter, sizeof counter);
-  rc = write_durably(data, LIFE_AT, end, sizeof end);
+  memcpy(rest + LIFE_SIZE - LIFE_HEAD_SIZE, counter, sizeof counter);
+  rc = write_durably(data, LIFE_AT, none, sizeof none);
+  if (rc == SQLITE_OK) rc = write_durably(data, LIFE_AT + LIFE_HEAD_SIZE, rest, sizeof rest);
   if (rc == SQLITE_OK) rc = write_durably(data, COUNTER_AT, counter, sizeof counter);
   if (rc == SQLITE_OK) rc = write_durably(data, FORMAT_AT, format, sizeof format);
   return rc == SQLITE_OK ? spm_region_fsync(data) : rc;
 }
 
+int spm_stamp_off(spm_region *data, uint64_t logical_size) {
+  if (logical_size > 0) return take_off(data);
+  int rc = spm_region_truncate(data, 0);
+  return rc == SQLITE_OK ? spm_region_fsync(data) : rc;
+}
+
 int spm_stamp_finish(const char *path) {
-  static const uint8_t format[2] = {1, 1};
   int fd = open(path, O_RDWR | O_CLOEXEC);
   if (fd < 0) return spm_error(SQLITE_CANTOPEN, "opening %s: %s", path, strerror(errno));
   spm_region data;
   int rc = spm_region_open(&data, fd, path, &spm_media_file, SPM_HEADER_SIZE);
-  if (rc == SQLITE_OK) rc = write_durably(&data, FORMAT_AT, format, sizeof format);
+  if (rc == SQLITE_OK) rc = take_off(&data);
   spm_region_close(&data);
   return rc;
 }

@@ -15,9 +15,9 @@
 ** connections read-only for good, also when the stamp is long gone.
 **
 ** A file of no length gets a placeholder: a stamped page whose page size field is
-** zero.  Taking the stamp off clears 72 to 91, moves the counter on, and restores 18
-** and 19 last, each with a sync of its own; in between (stamped, no life) the file
-** needs nothing but that.
+** zero.  Taking the stamp off clears 72 to 79, then the rest of the life, moves the
+** counter on, and restores 18 and 19 last, each with a sync of its own; in between
+** (stamped, 72 to 79 zero) the file needs nothing but that.
 */
 #ifndef SPM_STAMP_H
 #define SPM_STAMP_H
@@ -27,7 +27,7 @@
 #define SPM_HEADER_SIZE 100 /* of a SQLite database */
 
 typedef enum spm_header_kind {
-  SPM_HEADER_EMPTY,     /* no bytes at all                                       */
+  SPM_HEADER_EMPTY,     /* no bytes at all, or one block of zeros                */
   SPM_HEADER_PLAIN,     /* a database that stock SQLite can open, formats 1 or 2 */
   SPM_HEADER_WAL,       /* the same in WAL mode                                  */
   SPM_HEADER_STAMPED,   /* ours, with a life                                     */
@@ -35,7 +35,8 @@ typedef enum spm_header_kind {
   SPM_HEADER_FOREIGN    /* anything else: left alone                             */
 } spm_header_kind;
 
-/* `n` bytes of the header could be read. */
+/* The file has `n` bytes; so many of them as lie in its first block are in `header`, or
+** in any case those of the header if `n` is another number than a block's. */
 spm_header_kind spm_stamp_kind(const uint8_t *header, uint64_t n);
 /* Does a page begin like page 1 of a SQLite database? */
 bool spm_stamp_possible(const void *page);

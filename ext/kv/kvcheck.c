@@ -77,7 +77,8 @@ static void see_bitmaps(check *k) {
 static int check_bitmaps(check *k) {
   _Alignas(8) uint8_t bytes[SPM_BLOCK_SIZE];
   uint32_t wrong = 0, bits = 8 * SPM_BLOCK_SIZE;
-  for (uint64_t base = 0; base < k->end && !k->stopped; base += bits) {
+  uint64_t last_group = k->end - 1 - (k->end - 1) % SPM_GROUP_BLOCKS;
+  for (uint64_t base = 0; base < last_group + SPM_GROUP_BLOCKS && !k->stopped; base += bits) {
     uint64_t group = base - base % SPM_GROUP_BLOCKS, bitmap = (group == 0 ? 1 : group) + base % SPM_GROUP_BLOCKS / bits;
     int rc = read_block(k, (uint32_t)bitmap, bytes);
     if (rc != SQLITE_OK) return rc;
@@ -203,7 +204,7 @@ static int check_all(check *k) {
 
 static int check_snapshot(check *k) {
   k->end = spm_space_end(k->conn);
-  if (spm_conn_size(k->conn) == 0) return SQLITE_OK;
+  if (!spm_space_formatted(k->conn)) return SQLITE_OK;
   int rc = spm_header_read(k->conn, &k->header);
   if (rc == SQLITE_CORRUPT) fault(k, "%s", spm_last_error());
   if (rc != SQLITE_OK) return rc;

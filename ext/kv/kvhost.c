@@ -12,19 +12,25 @@
 _Thread_local bool spm_kv_host_removes;
 spm_kv_decisions spm_kv_host_decisions;
 
-spm_kv_kind spm_kv_kind_of(const spm_kv_header *header, uint64_t n) {
-  if (n == 0) return SPM_KV_EMPTY;
+static bool all_zero(const uint8_t *bytes, uint64_t n) {
+  while (n > 0 && bytes[n - 1] == 0) n--;
+  return n == 0;
+}
+
+spm_kv_kind spm_kv_kind_of(const uint8_t first[SPM_KV_LOOK], uint64_t n) {
+  const spm_kv_header *header = (const spm_kv_header *)(const void *)first;
+  if (n <= SPM_BLOCK_SIZE && all_zero(first, n)) return SPM_KV_EMPTY;
   if (n < sizeof *header || memcmp(header->magic, SPM_KV_MAGIC, sizeof header->magic) != 0) return SPM_KV_FOREIGN;
   if (header->version != SPM_KV_VERSION) return SPM_KV_LATER;
   return header->open == SPM_KV_OPEN ? SPM_KV_STAMPED : header->open == 0 ? SPM_KV_PLAIN : SPM_KV_FOREIGN;
 }
 
 static int identify(int fd, uint8_t life[SPM_LIFE_SIZE]) {
-  spm_kv_header header;
-  ssize_t n = pread(fd, &header, sizeof header, 0);
+  _Alignas(8) uint8_t first[SPM_KV_LOOK];
+  ssize_t n = pread(fd, first, sizeof first, 0);
   if (n < 0) return spm_error(SQLITE_IOERR_READ, "reading the header: %s", strerror(errno));
-  if (spm_kv_kind_of(&header, (uint64_t)n) != SPM_KV_STAMPED) return SQLITE_NOTFOUND;
-  memcpy(life, header.life, SPM_LIFE_SIZE);
+  if (spm_kv_kind_of(first, (uint64_t)n) != SPM_KV_STAMPED) return SQLITE_NOTFOUND;
+  memcpy(life, first + offsetof(spm_kv_header, life), SPM_LIFE_SIZE);
   return SQLITE_OK;
 }
 
@@ -41,19 +47,20 @@ static int write_placeholder(spm_region *data, const uint8_t life[SPM_LIFE_SIZE]
   memcpy(header.life, life, SPM_LIFE_SIZE);
   memcpy(block, &header, sizeof header);
   int rc = spm_media_file.append(data, 0, block, sizeof block);
-  if (rc == SQLITE_OK) rc = spm_region_fsync(data);
+  if (rc == SQLITE_OK) rc = spm_media_file.sync(data);
   return rc == SQLITE_OK ? spm_region_refresh(data) : rc;
 }
 
 /* Under the gate: whoever looked at the file before may have seen another. */
 static int stamp(spm_region *data, const uint8_t life[SPM_LIFE_SIZE], uint64_t *logical_size) {
   static const uint32_t open_word = SPM_KV_OPEN;
-  spm_kv_header header;
-  if (*logical_size == 0) return write_placeholder(data, life);
-  if (*logical_size < sizeof header) return SQLITE_BUSY;
-  int rc = spm_region_read(data, 0, &header, sizeof header);
+  _Alignas(8) uint8_t first[SPM_KV_LOOK];
+  uint64_t n = *logical_size < sizeof first ? *logical_size : sizeof first;
+  int rc = n > 0 ? spm_region_read(data, 0, first, (size_t)n) : SQLITE_OK;
   if (rc != SQLITE_OK) return rc;
-  if (spm_kv_kind_of(&header, sizeof header) != SPM_KV_PLAIN) return SQLITE_BUSY;
+  spm_kv_kind kind = spm_kv_kind_of(first, n);
+  if (kind == SPM_KV_EMPTY) return write_placeholder(data, life);
+  if (kind != SPM_KV_PLAIN) return SQLITE_BUSY;
   rc = write_durably(data, offsetof(spm_kv_header, life), life, SPM_LIFE_SIZE);
   return rc == SQLITE_OK ? write_durably(data, offsetof(spm_kv_header, open), &open_word, sizeof open_word) : rc;
 }
@@ -67,8 +74,9 @@ static int remove_file(const spm_region *data) {
 static int unstamp(spm_region *data, uint64_t logical_size) {
   static const uint32_t closed_word = 0;
   if (spm_kv_host_removes) return remove_file(data);
-  int rc = logical_size == 0 ? spm_region_truncate(data, 0)
-                             : write_durably(data, offsetof(spm_kv_header, open), &closed_word, sizeof closed_word);
+  int rc = logical_size <= SPM_BLOCK_SIZE
+               ? spm_region_truncate(data, 0)
+               : write_durably(data, offsetof(spm_kv_header, open), &closed_word, sizeof closed_word);
   return rc == SQLITE_OK ? spm_region_fsync(data) : rc;
 }
 

@@ -3,9 +3,10 @@
 **
 ** The header has the life's id, and a word that says whether it means anything.  The id
 ** is durable before the word says so, and the word is cleared alone: each is one store
-** that cannot be torn, so there is no state in between.  A file of no length gets its
-** header with its stamp, in one write; its bitmap and directory come with the first
-** transaction.
+** that cannot be torn, so there is no state in between.  An empty file gets its header
+** with its stamp, in one write; its bitmap and directory come with the first transaction,
+** and until then its size, one block at most, says that there is nothing in it.  If the
+** power goes in that write, a block of zeros may be left: that is an empty file too.
 **
 ** The one place here that reaches past the engine's interface, to the region the engine
 ** hands to its hosts.
@@ -16,15 +17,16 @@
 #include "kvformat.h"
 
 typedef enum spm_kv_kind {
-  SPM_KV_EMPTY,   /* no bytes at all                      */
+  SPM_KV_EMPTY,   /* no bytes, or one block of zeros      */
   SPM_KV_PLAIN,   /* ours, and no log belongs to it       */
   SPM_KV_STAMPED, /* ours, with a life                    */
   SPM_KV_LATER,   /* ours, of another format version      */
   SPM_KV_FOREIGN  /* anything else: left alone            */
 } spm_kv_kind;
 
-/* `n` bytes of the header could be read. */
-spm_kv_kind spm_kv_kind_of(const spm_kv_header *, uint64_t n);
+/* What the first `n` bytes of a file say of it. */
+#define SPM_KV_LOOK (SPM_BLOCK_SIZE + 1u)
+spm_kv_kind spm_kv_kind_of(const uint8_t first[SPM_KV_LOOK], uint64_t n);
 
 extern const spm_host spm_kv_host;
 

@@ -4,6 +4,7 @@
 #include "kvstore.h"
 
 #include "kvhost.h"
+#include "node.h"
 #include "space.h"
 
 #include <errno.h>
@@ -40,13 +41,13 @@ struct spm_kv {
 /* Closing a descriptor gives up all of a process's POSIX locks on the file.  If it is a
 ** SQLite database which this process has open, they are not ours to give up: so what
 ** was opened to look at one stays open. */
-static void close_unless_database(int fd, const spm_kv_header *header) {
+static void close_unless_database(int fd, const uint8_t *first) {
   static const char magic[] = "SQLite format 3";
-  if (memcmp(header, magic, sizeof magic) != 0) (void)close(fd);
+  if (memcmp(first, magic, sizeof magic) != 0) (void)close(fd);
 }
 
 static int look(const char *path, spm_kv_kind *kind, bool *exists) {
-  spm_kv_header header = {0};
+  _Alignas(8) uint8_t first[SPM_KV_LOOK] = {0};
   struct stat status;
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   *exists = fd >= 0 || errno != ENOENT;
@@ -54,9 +55,9 @@ static int look(const char *path, spm_kv_kind *kind, bool *exists) {
   if (!*exists) return SQLITE_OK;
   if (fd < 0) return spm_error(SQLITE_CANTOPEN, "opening %s: %s", path, strerror(errno));
   bool regular = fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
-  ssize_t n = regular ? pread(fd, &header, sizeof header, 0) : 0;
-  if (regular && n >= 0) *kind = spm_kv_kind_of(&header, (uint64_t)n);
-  close_unless_database(fd, &header);
+  ssize_t n = regular ? pread(fd, first, sizeof first, 0) : 0;
+  if (regular && n >= 0) *kind = spm_kv_kind_of(first, (uint64_t)n);
+  close_unless_database(fd, first);
   if (n < 0) return spm_error(SQLITE_IOERR_READ, "reading %s: %s", path, strerror(errno));
   return SQLITE_OK;
 }
@@ -108,7 +109,7 @@ static int attach(const char *path, const spm_kv_options *options, spm_conn **co
   return spm_error(SQLITE_BUSY, "%s is being opened or closed by others", path);
 }
 
-/* In a transaction that found the store without a single block. */
+/* In the first transaction of a store. */
 static int format(spm_kv *kv) {
   spm_kv_header *header;
   uint32_t root;
@@ -119,21 +120,25 @@ static int format(spm_kv *kv) {
   return rc;
 }
 
-static int format_new(spm_kv *kv) {
+/* A writer may be in the way, or have died there. */
+static int patiently(spm_kv *kv, int (*begin)(spm_kv *)) {
   int rc = SQLITE_BUSY;
-  for (uint32_t i = 0; i < ATTEMPTS && rc == SQLITE_BUSY; i++) rc = spm_kv_begin(kv); /* formats */
-  if (rc == SQLITE_OK) rc = spm_kv_commit(kv);
-  return rc;
+  for (uint32_t i = 0; i < ATTEMPTS && rc == SQLITE_BUSY; i++) {
+    if (i > 0) (void)usleep(PAUSE_US);
+    rc = begin(kv);
+  }
+  return rc == SQLITE_BUSY ? spm_error(SQLITE_BUSY, "the key-value store is busy: a commit in it does not end") : rc;
 }
 
 static int get_ready(spm_kv *kv) {
   spm_kv_header header;
-  int rc = spm_kv_snapshot_begin(kv);
-  if (rc == SQLITE_OK && spm_conn_size(kv->conn) == 0) {
+  int rc = patiently(kv, spm_kv_snapshot_begin);
+  if (rc == SQLITE_OK && !spm_space_formatted(kv->conn)) {
     spm_kv_snapshot_end(kv);
     if (kv->readonly) return SQLITE_OK;
-    rc = format_new(kv);
-    if (rc == SQLITE_OK) rc = spm_kv_snapshot_begin(kv);
+    rc = patiently(kv, spm_kv_begin); /* formats */
+    if (rc == SQLITE_OK) rc = spm_kv_commit(kv);
+    if (rc == SQLITE_OK) rc = patiently(kv, spm_kv_snapshot_begin);
   }
   if (rc == SQLITE_OK) rc = spm_header_read(kv->conn, &header);
   if (rc == SQLITE_OK) memcpy(kv->id, header.id, sizeof kv->id);
@@ -227,7 +232,7 @@ int spm_kv_size(spm_kv *kv, uint64_t *total, uint64_t *used) {
   spm_kv_header header;
   *total = spm_conn_size(kv->conn);
   *used = 0;
-  if (*total == 0) return SQLITE_OK;
+  if (!spm_space_formatted(kv->conn)) return SQLITE_OK;
   int rc = spm_header_read(kv->conn, &header);
   if (rc == SQLITE_OK) *used = (uint64_t)header.used * SPM_BLOCK_SIZE;
   return rc;
@@ -242,7 +247,7 @@ static int refuse_writing(void) {
 int spm_kv_begin(spm_kv *kv) {
   if (kv->readonly) return refuse_writing();
   int rc = spm_write_begin_latest(kv->conn);
-  if (rc == SQLITE_OK && spm_conn_size(kv->conn) == 0) {
+  if (rc == SQLITE_OK && !spm_space_formatted(kv->conn)) {
     rc = format(kv);
     if (rc != SQLITE_OK) spm_kv_rollback(kv);
   }
@@ -328,7 +333,7 @@ static int find_entry(spm_kv *kv, const char *name, uint32_t *root) {
 
 int spm_kv_tree(spm_kv *kv, const char *name, spm_tree *t) {
   *t = directory(kv);
-  if (spm_conn_size(kv->conn) == 0) return SQLITE_NOTFOUND;
+  if (!spm_space_formatted(kv->conn)) return SQLITE_NOTFOUND;
   int rc = refresh(kv);
   for (uint32_t i = 0; rc == SQLITE_OK && i < kv->known_count; i++)
     if (strcmp(kv->known[i].name, name) == 0) {
@@ -344,12 +349,13 @@ int spm_kv_tree_next(spm_kv *kv, const char *after, char name[SPM_KV_NAME_MAX + 
   spm_tree_cursor c;
   spm_tree d = directory(kv);
   uint32_t n;
-  if (spm_conn_size(kv->conn) == 0) return SQLITE_NOTFOUND;
+  if (!spm_space_formatted(kv->conn)) return SQLITE_NOTFOUND;
   spm_cursor_open(&c, &d);
   int rc = spm_cursor_seek(&c, SPM_SEEK_GT, after, (uint32_t)strlen(after));
   if (rc != SQLITE_OK) return rc;
   const uint8_t *key = spm_cursor_key(&c, &n);
-  if (n == 0 || n > SPM_KV_NAME_MAX || memchr(key, 0, n) != NULL)
+  bool above = spm_key_compare(key, n, after, (uint32_t)strlen(after)) > 0; /* or names might never end */
+  if (!above || n == 0 || n > SPM_KV_NAME_MAX || memchr(key, 0, n) != NULL)
     return spm_error(SQLITE_CORRUPT, "the directory has a name that cannot be one");
   memcpy(name, key, n);
   name[n] = 0;

@@ -16,7 +16,9 @@
 
 #define SPM_NO_LIMIT UINT32_MAX
 
-/* Make an empty store's header and bitmap in a store that has no block. */
+/* Has the store more than the block that its life began with? */
+static inline bool spm_space_formatted(const spm_conn *c) { return spm_conn_size(c) > SPM_BLOCK_SIZE; }
+/* If not: make an empty store's header and bitmap. */
 int spm_space_format(spm_conn *) SPM_MUST_CHECK;
 
 /* Take `count` blocks in a row, the first of them *block, below block `limit`.

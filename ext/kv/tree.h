@@ -72,8 +72,9 @@ typedef enum spm_seek {
 ** on from the key it is on, but shows changes only from its next leaf on. */
 typedef struct spm_tree_cursor {
   spm_tree tree;
-  uint16_t at;    /* slot in the leaf                        */
-  uint16_t count; /* slots of the leaf, 0: the cursor is on no key */
+  uint16_t at;      /* slot in the leaf                               */
+  uint16_t entered; /* the slot it came to the leaf by                */
+  uint16_t count;   /* slots of the leaf, 0: the cursor is on no key  */
   uint32_t nkey;
   const uint8_t *key;
   const uint8_t *cell_value; /* in the leaf: the value, or its spm_kv_run */

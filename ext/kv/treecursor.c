@@ -64,6 +64,7 @@ static int seek(spm_tree_cursor *c, spm_walk *w, spm_seek how, const void *key, 
   if (rc != SQLITE_OK) return rc;
   if (leaf != c->leaf) memcpy(c->leaf, leaf, SPM_BLOCK_SIZE);
   c->count = (uint16_t)spm_node_count(c->leaf);
+  c->entered = (uint16_t)at;
   return stand(c, (uint32_t)at);
 }
 
@@ -80,11 +81,32 @@ int spm_cursor_seek(spm_tree_cursor *c, spm_seek how, const void *key, uint32_t 
   return spm_walk_result(&w, rc);
 }
 
-/* From the key it is on, which stands in the leaf that is about to be replaced. */
+/* Are two keys in the order in which the cursor goes?  A damaged tree must not lead it
+** in a circle. */
+static bool ahead(spm_seek how, const uint8_t *from, uint32_t nfrom, const uint8_t *to, uint32_t nto, bool strictly) {
+  int difference = spm_key_compare(from, nfrom, to, nto);
+  if (difference == 0) return !strictly;
+  return how == SPM_SEEK_GT ? difference < 0 : difference > 0;
+}
+
+static int lost(spm_tree_cursor *c) {
+  spm_walk w = {.block = ((const spm_node *)(const void *)c->leaf)->self};
+  c->count = 0;
+  return spm_walk_result(&w, SPM_DAMAGED);
+}
+
+/* From the key it is on, which stands in the leaf that is about to be replaced.  Each leaf
+** is left with a key not behind the one it was entered with, and the next one is entered
+** with a key before that: so there is an end. */
 static int seek_on(spm_tree_cursor *c, spm_seek how) {
   uint8_t key[SPM_KV_KEY_MAX];
-  memcpy(key, c->key, c->nkey);
-  return spm_cursor_seek(c, how, key, c->nkey);
+  spm_cell entered;
+  uint32_t nkey = c->nkey;
+  if (!spm_node_cell(c->leaf, c->entered, &entered) || !ahead(how, entered.key, entered.nkey, c->key, nkey, false))
+    return lost(c);
+  memcpy(key, c->key, nkey);
+  int rc = spm_cursor_seek(c, how, key, nkey);
+  return rc == SQLITE_OK && !ahead(how, key, nkey, c->key, c->nkey, true) ? lost(c) : rc;
 }
 
 static int step(spm_tree_cursor *c, uint32_t at) {

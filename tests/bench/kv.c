@@ -191,6 +191,6 @@ void bench_kv_sql(const char *folder, unsigned rounds, unsigned keys) {
 }
 
 void bench_kv_c(const char *folder, unsigned rounds, unsigned keys) {
-  static const kv_driver *const drivers[] = {&kv_lmdb, &kv_lmdb_nosync, &kv_rocksdb, &kv_pmemobj};
+  static const kv_driver *const drivers[] = {&kv_lmdb, &kv_pmemkv, &kv_lmdb_nosync, &kv_rocksdb, &kv_pmemobj};
   compare_at(drivers, sizeof drivers / sizeof *drivers, "kv-c", "Key-value libraries in C, on tmpfs", folder, rounds, keys);
 }

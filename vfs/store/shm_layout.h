@@ -145,7 +145,7 @@ typedef struct spm_shm {
   uint64_t covered_size;  /* blocks below may be in some reader's snapshot */
   uint32_t segments_used;
   uint32_t segments_made; /* segments of the file that were ever allocated */
-  uint32_t image_count;   /* allocated                                     */
+  _Atomic uint32_t image_count; /* allocated; read by everyone             */
   uint32_t image_free;    /* head of the free list                         */
   uint32_t image_free_count;
   uint32_t image_oldest, image_newest;

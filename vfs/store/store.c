@@ -363,6 +363,9 @@ static int end_life(spm_store *s) {
   uint64_t size = atomic_load(&spm_committed(shm)->logical_size);
   uint64_t keep = size > 0 ? size : SPM_BLOCK_SIZE; /* the stamp needs a place */
   rc = spm_region_truncate(&s->data, keep);
+  /* The length is durable before the stamp goes: unstamped, nothing but SQLite's header
+  ** could tell what lies behind the end, and not between the two writes of its counter. */
+  if (rc == SQLITE_OK) rc = spm_region_fsync(&s->data);
   if (rc == SQLITE_OK) rc = spm_checkpoint_restart(s, true);
   if (rc == SQLITE_OK) rc = s->host->unstamp(&s->data, size);
   if (rc == SQLITE_OK) unlink_sidecars(s);

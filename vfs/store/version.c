@@ -269,7 +269,9 @@ int spm_versions_rebuild(spm_store *s, uint64_t last) {
 
 /* Asked after an image's number was read, never before: a chunk that was added in
 ** between would end the walk at its first image, with those behind it unseen. */
-static uint32_t image_count(const spm_shm *shm) { return *(const volatile uint32_t *)&shm->image_count; }
+static uint32_t image_count(const spm_shm *shm) {
+  return atomic_load_explicit(&shm->image_count, memory_order_acquire);
+}
 
 /* The image of `block` that `snapshot` needs; SPM_IMAGE_NONE if the block in place
 ** is right.  Steps are bounded: a walk that meets a change may go astray. */

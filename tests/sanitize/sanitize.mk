@@ -1,0 +1,32 @@
+# The sanitizers, and valgrind: tests/sanitize/README.md.  Each has a build folder of its own.
+
+SANITIZED = $(MAKE) --no-print-directory CFLAGS='-O1 -g -fno-omit-frame-pointer'
+ASAN = BUILD=build-asan SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined'
+TSAN = BUILD=build-tsan SANITIZE=-fsanitize=thread
+
+$(BUILD)/threads: $(BUILD)/core/tests/sanitize/threads.o $(CORE_OBJECTS)
+	$(CC) $(SANITIZE) -o $@ $^ -lsqlite3 $(LIBRARIES)
+
+build-for-asan: deps
+	@$(SANITIZED) $(ASAN) build-asan/tests build-asan/threads
+
+build-for-tsan: deps
+	@$(SANITIZED) $(TSAN) build-tsan/threads
+
+build-for-valgrind:
+	@./tests/deps.sh valgrind
+	@$(SANITIZED) BUILD=build-valgrind build-valgrind/tests
+
+check-asan check-tsan check-valgrind: check-%: build-for-%
+	@./tests/sanitize/run.sh $* short
+
+soak-asan soak-tsan soak-valgrind: soak-%: build-for-%
+	@./tests/sanitize/run.sh $* full
+
+check-sanitizers: check-asan check-tsan check-valgrind
+soak-sanitizers: soak-asan soak-tsan soak-valgrind
+
+-include $(BUILD)/core/tests/sanitize/threads.d
+
+.PHONY: build-for-asan build-for-tsan build-for-valgrind check-asan check-tsan check-valgrind \
+	soak-asan soak-tsan soak-valgrind check-sanitizers soak-sanitizers
