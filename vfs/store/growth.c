@@ -3,13 +3,13 @@
 */
 #include "growth.h"
 
-/* X grows by an eighth of itself, within these bounds. */
+/* X grows by a thirty-second of itself, within these bounds. */
 #define STEP_MIN (UINT64_C(1) << 16)
 #define STEP_MAX (UINT64_C(1) << 26)
 
 static uint64_t step_for(uint64_t size) {
   uint64_t step = STEP_MIN;
-  while (step < STEP_MAX && step < size / 8) step *= 2;
+  while (step < STEP_MAX && step < size / 32) step *= 2;
   return step;
 }
 
