@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Fills, in bytes of a node's room. */
-#define EVEN_MAX (SPM_NODE_ROOM * 84 / 100) /* two nodes that share: each must have room left */
+#define EVEN_MAX (SPM_NODE_ROOM * 90 / 100) /* two nodes that share: each must have room left */
 #define PACK_MAX (SPM_NODE_ROOM * 97 / 100) /* two nodes of which one is filled up           */
 #define LOW (SPM_NODE_ROOM * 45 / 100)      /* below it a node looks for neighbours to join  */
 #define JOIN_MAX (SPM_NODE_ROOM * 85 / 100) /* of nodes that were joined                     */

@@ -201,5 +201,5 @@ int spm_kv_shrink(spm_kv *kv) {
   bool done = false;
   int rc = SQLITE_OK;
   for (bool from_key = false; rc == SQLITE_OK && !done && !m.full; from_key = true) rc = move_some(&m, from_key, &done);
-  return rc;
+  return rc == SQLITE_IOERR_NOMEM ? SQLITE_NOMEM : rc;
 }

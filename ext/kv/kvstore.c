@@ -30,11 +30,16 @@ struct spm_kv {
   uint8_t id[16];
   uint32_t limit; /* blocks */
   bool readonly;
+  bool staged;         /* since the transaction began */
   uint64_t generation; /* of the directory, when `known` was read; 0: nothing is known */
   uint64_t lsn;        /* a snapshot in which it has been looked at                   */
   known_tree known[NAMES_KEPT];
   uint32_t known_count, known_next;
 };
+
+/* The engine speaks to SQLite's pager, which wants every failure of its files to be an I/O
+** error; here no memory is no memory. */
+static int plainly(int rc) { return rc == SQLITE_IOERR_NOMEM ? SQLITE_NOMEM : rc; }
 
 /* ------------------------------------------------- files of other kinds -- */
 
@@ -156,7 +161,7 @@ int spm_kv_open(const char *path, const spm_kv_options *options, spm_kv **made) 
   if (rc == SQLITE_OK) rc = get_ready(kv);
   if (rc != SQLITE_OK) {
     spm_kv_close(kv, false);
-    return rc;
+    return plainly(rc);
   }
   *made = kv;
   return SQLITE_OK;
@@ -223,7 +228,7 @@ void spm_kv_close(spm_kv *kv, bool remove_if_empty) {
 spm_conn *spm_kv_conn(spm_kv *kv) { return kv->conn; }
 const char *spm_kv_path(spm_kv *kv) { return spm_store_path(kv->conn); }
 const uint8_t *spm_kv_id(const spm_kv *kv) { return kv->id; }
-int spm_kv_snapshot_begin(spm_kv *kv) { return spm_snapshot_begin(kv->conn); }
+int spm_kv_snapshot_begin(spm_kv *kv) { return plainly(spm_snapshot_begin(kv->conn)); }
 void spm_kv_snapshot_end(spm_kv *kv) { spm_snapshot_end(kv->conn); }
 uint64_t spm_kv_lsn(const spm_kv *kv) { return spm_conn_lsn(kv->conn); }
 uint64_t spm_kv_latest_lsn(const spm_kv *kv) { return spm_conn_latest_lsn(kv->conn); }
@@ -247,17 +252,20 @@ static int refuse_writing(void) {
 int spm_kv_begin(spm_kv *kv) {
   if (kv->readonly) return refuse_writing();
   int rc = spm_write_begin_latest(kv->conn);
+  kv->staged = false;
   if (rc == SQLITE_OK && !spm_space_formatted(kv->conn)) {
     rc = format(kv);
     if (rc != SQLITE_OK) spm_kv_rollback(kv);
   }
-  return rc;
+  return plainly(rc);
 }
 
-/* A store without a block has nothing to be up to date with: spm_kv_begin() formats it. */
+/* A store without a tree's block has nothing to be up to date with: spm_kv_begin() formats
+** it. */
 int spm_kv_upgrade(spm_kv *kv) {
   if (kv->readonly) return refuse_writing();
-  return spm_conn_size(kv->conn) == 0 ? SQLITE_BUSY_SNAPSHOT : spm_write_begin(kv->conn);
+  kv->staged = false;
+  return spm_space_formatted(kv->conn) ? plainly(spm_write_begin(kv->conn)) : SQLITE_BUSY_SNAPSHOT;
 }
 
 void spm_kv_downgrade(spm_kv *kv) {
@@ -265,11 +273,18 @@ void spm_kv_downgrade(spm_kv *kv) {
   (void)spm_write_end(kv->conn);
 }
 
-int spm_kv_stage(spm_kv *kv) { return spm_commit_stage(kv->conn, NULL); }
-int spm_kv_prepare(spm_kv *kv, const char *reference) { return spm_commit_stage(kv->conn, reference); }
+static int stage(spm_kv *kv, const char *reference) {
+  kv->staged = true;
+  return plainly(spm_commit_stage(kv->conn, reference));
+}
 
+int spm_kv_stage(spm_kv *kv) { return stage(kv, NULL); }
+int spm_kv_prepare(spm_kv *kv, const char *reference) { return stage(kv, reference); }
+
+/* What can fail fails in the stage, whose error says what it was. */
 int spm_kv_commit(spm_kv *kv) {
-  int rc = spm_commit_finish(kv->conn);
+  int rc = kv->staged ? SQLITE_OK : spm_kv_stage(kv);
+  if (rc == SQLITE_OK) rc = plainly(spm_commit_finish(kv->conn));
   if (rc != SQLITE_OK) forget_trees(kv);
   (void)spm_write_end(kv->conn);
   spm_snapshot_end(kv->conn);
@@ -285,7 +300,7 @@ int spm_kv_number(spm_kv *kv, uint64_t *number) {
   spm_kv_header *header;
   int rc = spm_header_edit(kv->conn, &header);
   if (rc == SQLITE_OK) *number = header->next_number++;
-  return rc;
+  return plainly(rc);
 }
 
 /* ----------------------------------------------------------- named trees -- */
@@ -405,7 +420,7 @@ int spm_kv_tree_create(spm_kv *kv, const char *name, spm_tree *t) {
   *t = directory(kv);
   int rc = check_absent(kv, name);
   if (rc == SQLITE_OK) rc = spm_tree_create(kv->conn, kv->limit, &t->root);
-  return rc == SQLITE_OK ? add_entry(kv, name, t->root) : rc;
+  return plainly(rc == SQLITE_OK ? add_entry(kv, name, t->root) : rc);
 }
 
 int spm_kv_tree_drop(spm_kv *kv, const char *name) {
@@ -413,7 +428,7 @@ int spm_kv_tree_drop(spm_kv *kv, const char *name) {
   int rc = find_entry(kv, name, &t.root);
   if (rc == SQLITE_OK) rc = remove_entry(kv, name);
   if (rc == SQLITE_OK) rc = spm_tree_drop(&t);
-  return rc == SQLITE_OK ? spm_space_trim(kv->conn) : rc;
+  return plainly(rc == SQLITE_OK ? spm_space_trim(kv->conn) : rc);
 }
 
 int spm_kv_tree_rename(spm_kv *kv, const char *from, const char *to) {
@@ -421,7 +436,7 @@ int spm_kv_tree_rename(spm_kv *kv, const char *from, const char *to) {
   int rc = find_entry(kv, from, &root);
   if (rc == SQLITE_OK) rc = check_absent(kv, to);
   if (rc == SQLITE_OK) rc = remove_entry(kv, from);
-  return rc == SQLITE_OK ? add_entry(kv, to, root) : rc;
+  return plainly(rc == SQLITE_OK ? add_entry(kv, to, root) : rc);
 }
 
 /* ---------------------------------------------------------------- upkeep -- */

@@ -106,14 +106,14 @@ bool spm_node_cell(const uint8_t *node, uint32_t at, spm_cell *c) {
 /* The first slot in [from, to) whose head is not below `head`.  Without a branch that
 ** depends on what is compared: a mispredicted one costs more than the whole loop. */
 SPM_RACY static inline uint32_t lower_head(const view *v, uint32_t from, uint32_t to, uint32_t head) {
+  if (from >= to) return from;
   uint32_t n = to - from;
-  while (n > 0) {
+  while (n > 1) {
     uint32_t half = n / 2;
-    bool below = v->slot[from + half].head < head;
-    from += below ? half + 1 : 0;
-    n = below ? n - half - 1 : half;
+    from += (v->slot[from + half - 1].head < head) * half;
+    n -= half;
   }
-  return from;
+  return from + (v->slot[from].head < head);
 }
 
 /* Among slots of one head their keys decide. */
