@@ -276,14 +276,16 @@ void kv_expect_get(const spm_tree *t, const kv_model *m, const kv_key *key) {
 
 static void expect_at(const spm_tree_cursor *c, int rc, const kv_model *m, int64_t at) {
   bool inside = at >= 0 && at < m->count;
-  if (rc != (inside ? SQLITE_OK : SQLITE_NOTFOUND)) kv_fail("a cursor at %d of %u: %d, %s", (int)at, m->count, rc, spm_last_error());
+  if (rc != (inside ? SQLITE_OK : SQLITE_NOTFOUND))
+    kv_fail("a cursor at %d of %u: %d, %s", (int)at, m->count, rc, spm_last_error());
   if (spm_cursor_valid(c) != inside) kv_fail("a cursor is on a key when it is not");
   if (!inside) return;
   spm_value v;
   uint32_t n;
   const uint8_t *key = spm_cursor_key(c, &n);
   const kv_pair *p = &m->pair[at];
-  if (n != p->key->n || memcmp(key, p->key->bytes, n) != 0) kv_fail("a cursor at %d of %u is on another key", (int)at, m->count);
+  if (n != p->key->n || memcmp(key, p->key->bytes, n) != 0)
+    kv_fail("a cursor at %d of %u is on another key", (int)at, m->count);
   rc = spm_cursor_value(c, &v);
   if (rc != SQLITE_OK) kv_fail("a cursor's value: %d, %s", rc, spm_last_error());
   kv_expect_value(c->tree.conn, &v, p);

@@ -91,7 +91,8 @@ static uint64_t state_of(spm_kv *kv, uint64_t seed, kv_model *m) {
   spm_tree_cursor c;
   spm_cursor_open(&c, &t);
   for (rc = spm_cursor_seek(&c, SPM_SEEK_FIRST, NULL, 0); rc == SQLITE_OK; rc = spm_cursor_next(&c)) keys++;
-  if (keys != m->count + 1) kv_fail("after %llu transactions there are %u keys instead of %u", (unsigned long long)k, keys, m->count + 1);
+  if (keys != m->count + 1)
+    kv_fail("after %llu transactions there are %u keys instead of %u", (unsigned long long)k, keys, m->count + 1);
   rc = spm_kv_tree(kv, "other", &t);
   if (rc != (k / OTHER_EACH % 2 ? SQLITE_OK : SQLITE_NOTFOUND)) kv_fail("the other tree: %d", rc);
   spm_kv_snapshot_end(kv);
@@ -139,7 +140,9 @@ START_TEST(killed_at_any_operation) {
     kv_model m = {0};
     spm_kv *kv = kv_open(p.path);
     uint64_t k = state_of(kv, p.seed, &m), acknowledged = p.shared->number[0];
-    if (k != acknowledged && k != acknowledged + 1) kv_fail("%llu transactions are there, %llu were acknowledged", (unsigned long long)k, (unsigned long long)acknowledged);
+    if (k != acknowledged && k != acknowledged + 1)
+      kv_fail("%llu transactions are there, %llu were acknowledged", (unsigned long long)k,
+              (unsigned long long)acknowledged);
     p.shared->number[0] = k;
     if (round % 2)
       kv_leave(kv);
@@ -167,7 +170,9 @@ static void recover_image(void *argument) {
   media_calm();
   spm_kv *kv = kv_open(o->image);
   uint64_t k = state_of(kv, o->seed, &m);
-  if (k != o->acknowledged && k != o->acknowledged + 1) kv_fail("%llu transactions are there, %llu were acknowledged", (unsigned long long)k, (unsigned long long)o->acknowledged);
+  if (k != o->acknowledged && k != o->acknowledged + 1)
+    kv_fail("%llu transactions are there, %llu were acknowledged", (unsigned long long)k,
+            (unsigned long long)o->acknowledged);
   transaction(kv, &m, o->seed, k + 1); /* and it goes on */
   spm_kv_close(kv, false);
 }
@@ -176,7 +181,9 @@ static void lose_power(const media_operation *op) {
   for (media_loss loss = MEDIA_LOSE_ALL; loss <= MEDIA_LOSE_SOME; loss++) {
     media_power_loss(now.image, loss, now.seed + now.at);
     int status = x_child(recover_image, &now);
-    if (!x_finished(status)) kv_fail("power lost before operation %llu (kind %d of %c, loss %d), after transaction %llu", (unsigned long long)now.at, (int)op->kind, op->file, (int)loss, (unsigned long long)now.acknowledged);
+    if (!x_finished(status))
+      kv_fail("power lost before operation %llu (kind %d of %c, loss %d), after transaction %llu",
+              (unsigned long long)now.at, (int)op->kind, op->file, (int)loss, (unsigned long long)now.acknowledged);
   }
 }
 
@@ -252,7 +259,8 @@ START_TEST(power_may_go_at_either_end_of_a_life) {
   ck_assert_uint_gt(image_count, 60);
   for (uint32_t i = 0; i < image_count; i++) {
     int status = x_child(recover_image, &images[i]);
-    if (!x_finished(status)) kv_fail("image %u, after transaction %llu", i, (unsigned long long)images[i].acknowledged);
+    if (!x_finished(status))
+      kv_fail("image %u, after transaction %llu", i, (unsigned long long)images[i].acknowledged);
   }
 }
 END_TEST

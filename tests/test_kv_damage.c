@@ -114,8 +114,11 @@ static void damage(const char *path, uint64_t *random) {
   ck_assert_int_eq(stat(path, &status), 0);
   uint64_t blocks = (uint64_t)status.st_size / SPM_BLOCK_SIZE;
   for (uint64_t n = x_random(random) % 4 + 1; n > 0; n--) {
-    uint64_t block = x_random(random) % 4 == 0 ? x_random(random) % 12 : x_random(random) % blocks, r = x_random(random);
-    uint64_t offset = r % 3 == 0 ? x_random(random) % 48 : r % 3 == 1 ? 48 + x_random(random) % 200 : x_random(random) % SPM_BLOCK_SIZE;
+    uint64_t block = x_random(random) % 4 == 0 ? x_random(random) % 12 : x_random(random) % blocks,
+             r = x_random(random);
+    uint64_t offset = r % 3 == 0   ? x_random(random) % 48
+                      : r % 3 == 1 ? 48 + x_random(random) % 200
+                                   : x_random(random) % SPM_BLOCK_SIZE;
     uint8_t bytes[8];
     memcpy(bytes, &(uint64_t){x_random(random) >> x_random(random) % 57}, sizeof bytes);
     x_patch(path, "", block * SPM_BLOCK_SIZE + offset, bytes, x_random(random) % 4 + 1);
@@ -146,7 +149,9 @@ START_TEST(damage_anywhere_is_survived) {
     x_ok(spm_kv_snapshot_begin(kv));
     uint64_t seen = read_all(kv);
     spm_kv_snapshot_end(kv);
-    if (faults == 0 && seen != keys) kv_fail("round %u: no fault, but %llu keys of %llu", round, (unsigned long long)seen, (unsigned long long)keys);
+    if (faults == 0 && seen != keys)
+      kv_fail("round %u: no fault, but %llu keys of %llu", round, (unsigned long long)seen,
+              (unsigned long long)keys);
     for (int i = 0; i < 3; i++) write_something(kv, &random);
     if (round % 4 == 0) EXPECT_FINE(spm_kv_shrink(kv), "shrinking");
     spm_kv_rollback(kv);
@@ -183,19 +188,29 @@ static uint16_t get2(const char *path, uint64_t at) {
 }
 static void put2(const char *path, uint64_t at, uint16_t value) { x_patch(path, "", at, &value, sizeof value); }
 static void put4(const char *path, uint64_t at, uint32_t value) { x_patch(path, "", at, &value, sizeof value); }
-static uint64_t slot(uint32_t block, uint32_t n) { return field(block, sizeof(spm_node) + n * sizeof(spm_node_slot)); }
-static uint64_t cell(const char *path, uint32_t block, uint32_t n) { return field(block, get2(path, slot(block, n) + 4)); }
+static uint64_t slot(uint32_t block, uint32_t n) {
+  return field(block, sizeof(spm_node) + n * sizeof(spm_node_slot));
+}
+static uint64_t cell(const char *path, uint32_t block, uint32_t n) {
+  return field(block, get2(path, slot(block, n) + 4));
+}
 
 static void wrong_self(const char *p) { put4(p, field(find_node(p, 0, 3), offsetof(spm_node, self)), 77); }
-static void wrong_level(const char *p) { x_patch(p, "", field(find_node(p, 0, 3), offsetof(spm_node, level)), "\3", 1); }
+static void wrong_level(const char *p) {
+  x_patch(p, "", field(find_node(p, 0, 3), offsetof(spm_node, level)), "\3", 1);
+}
 static void wrong_count(const char *p) { put2(p, field(find_node(p, 0, 3), offsetof(spm_node, count)), 3); }
 static void no_count(const char *p) { put2(p, field(find_node(p, 0, 3), offsetof(spm_node, count)), 0); }
 static void wrong_heap(const char *p) { put2(p, field(find_node(p, 0, 3), offsetof(spm_node, heap)), 4090); }
 static void wrong_dead(const char *p) { put2(p, field(find_node(p, 0, 3), offsetof(spm_node, dead)), 4000); }
-static void wrong_prefix(const char *p) { x_patch(p, "", field(find_node(p, 1, 0), offsetof(spm_node, nprefix)), "\24", 1); }
+static void wrong_prefix(const char *p) {
+  x_patch(p, "", field(find_node(p, 1, 0), offsetof(spm_node, nprefix)), "\24", 1);
+}
 static void wrong_head(const char *p) { put4(p, slot(find_node(p, 0, 3), 2), 0); }
 static void far_cell(const char *p) { put2(p, slot(find_node(p, 0, 3), 2) + 4, 4095); }
-static void same_cell(const char *p) { put2(p, slot(find_node(p, 0, 3), 2) + 4, get2(p, slot(find_node(p, 0, 3), 1) + 4)); }
+static void same_cell(const char *p) {
+  put2(p, slot(find_node(p, 0, 3), 2) + 4, get2(p, slot(find_node(p, 0, 3), 1) + 4));
+}
 static void long_key(const char *p) { put2(p, slot(find_node(p, 0, 3), 2) + 6, 60000); }
 static void child_of_itself(const char *p) { put4(p, cell(p, find_node(p, 1, 0), 2), find_node(p, 1, 0)); }
 static void child_far_away(const char *p) { put4(p, cell(p, find_node(p, 1, 0), 2), UINT32_MAX); }
@@ -211,7 +226,9 @@ static void free_bit_set(const char *p) { x_patch(p, "", field(8, 4000), "\1", 1
 static void wrong_used(const char *p) { put4(p, offsetof(spm_kv_header, used), 12); }
 static void wrong_trees(const char *p) { put4(p, offsetof(spm_kv_header, trees), 7); }
 static void wrong_lowest_free(const char *p) { put4(p, offsetof(spm_kv_header, lowest_free), UINT32_MAX); }
-static void wrong_generation(const char *p) { x_patch(p, "", offsetof(spm_kv_header, generation), "\0\0\0\0\0\0\0\0", 8); }
+static void wrong_generation(const char *p) {
+  x_patch(p, "", offsetof(spm_kv_header, generation), "\0\0\0\0\0\0\0\0", 8);
+}
 static void wrong_root(const char *p) { put4(p, field(9, SPM_BLOCK_SIZE - 8), 5); }
 
 static const struct planted {

@@ -45,6 +45,32 @@ START_TEST(one_file_is_left) {
 }
 END_TEST
 
+/* By a link, by a relative path, and from elsewhere: one store. */
+START_TEST(one_store_whatever_it_is_called) {
+  const char *path = kv_path("x.kv"), *link = kv_path("link.kv");
+  char *folder = strdup(path), here[4096];
+  *strrchr(folder, '/') = 0;
+  ck_assert_ptr_nonnull(getcwd(here, sizeof here));
+  ck_assert_int_eq(chdir(folder), 0);
+  spm_kv *kv = kv_open("x.kv");
+  (void)kv_create(kv, "t");
+  ck_assert_int_eq(symlink("x.kv", link), 0);
+  ck_assert_int_eq(chdir("/"), 0);
+  spm_kv *other = kv_open(link);
+  x_ok(spm_kv_snapshot_begin(other));
+  (void)kv_tree(other, "t");
+  spm_kv_snapshot_end(other);
+  spm_kv_close(other, false);
+  kv_leave(kv);
+  ck_assert(!x_exists(link, "-pmlog"));
+  kv = kv_open(link);
+  spm_kv_close(kv, false);
+  ck_assert(!x_exists(path, "-pmlog"));
+  ck_assert_int_eq(chdir(here), 0);
+  free(folder);
+}
+END_TEST
+
 static void make(const char *path, const void *bytes, size_t n) {
   int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   ck_assert_int_ge(fd, 0);
@@ -210,7 +236,8 @@ START_TEST(a_stamped_file_gets_no_second_life) {
   kv_leave(kv);
   spm_conn *c;
   uint64_t before = x_hash(path, "-pmlog");
-  ck_assert_int_eq(spm_store_create(path, &spm_kv_host, &(spm_store_options){.log_size_max = 10u << 20}, &c), SQLITE_BUSY);
+  ck_assert_int_eq(spm_store_create(path, &spm_kv_host, &(spm_store_options){.log_size_max = 10u << 20}, &c),
+                   SQLITE_BUSY);
   ck_assert_uint_eq(x_hash(path, "-pmlog"), before);
   kv = kv_open(path);
   kv_begin(kv);
@@ -227,6 +254,8 @@ typedef struct family {
 
 static void use_in_child(void *argument) {
   const family *f = argument;
+  ck_assert_int_eq(spm_kv_snapshot_begin(f->kv), SQLITE_MISUSE);
+  ck_assert_int_eq(spm_kv_begin(f->kv), SQLITE_MISUSE);
   spm_kv_close(f->kv, true); /* the parent's: memory only */
   spm_kv *mine = kv_open(f->path);
   x_ok(spm_kv_snapshot_begin(mine));
@@ -433,7 +462,8 @@ static void expect_filled(spm_kv *kv, uint64_t to) {
   for (uint64_t i = 0; i < to; i++) {
     spm_value v;
     uint64_t key = __builtin_bswap64(i * 7919);
-    if (spm_tree_get(&t, &key, sizeof key, &v) != SQLITE_OK) kv_fail("key %llu of %llu is gone", (unsigned long long)i, (unsigned long long)to);
+    if (spm_tree_get(&t, &key, sizeof key, &v) != SQLITE_OK)
+      kv_fail("key %llu of %llu is gone", (unsigned long long)i, (unsigned long long)to);
   }
   spm_kv_snapshot_end(kv);
   kv_check(kv);
@@ -493,7 +523,8 @@ END_TEST
 START_TEST(a_store_that_cannot_be_made) {
   spm_kv *kv;
   x_ok(spm_kv_open(kv_path("y.kv"), &(spm_kv_options){.create = true}, &kv)); /* the medium is known */
-  ck_assert_int_eq(spm_kv_open(kv_path("x.kv"), &(spm_kv_options){.create = true, .size_max = 20000}, &kv), SQLITE_FULL);
+  ck_assert_int_eq(spm_kv_open(kv_path("x.kv"), &(spm_kv_options){.create = true, .size_max = 20000}, &kv),
+                   SQLITE_FULL);
   ck_assert_uint_eq(x_length(kv_path("x.kv"), ""), 0);
   ck_assert(!x_exists(kv_path("x.kv"), "-pmlog"));
   kv = kv_open(kv_path("x.kv")); /* an empty file is in nobody's way */
@@ -504,6 +535,7 @@ END_TEST
 
 void kv_file_cases(TCase *tcase) {
   tcase_add_loop_test(tcase, one_file_is_left, 0, X_MEDIA);
+  tcase_add_test(tcase, one_store_whatever_it_is_called);
   tcase_add_test(tcase, foreign_files_are_left_alone);
   tcase_add_test(tcase, locks_of_a_database_survive_a_look);
   tcase_add_test(tcase, missing_and_readonly);

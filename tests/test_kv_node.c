@@ -23,7 +23,9 @@ static int insert(const char *key, uint32_t nkey, uint32_t nvalue, uint8_t fill)
   memset(value, fill, nvalue);
   if (!spm_node_search(node, key, nkey, &at, &found)) return SPM_DAMAGED;
   ck_assert(!found);
-  return spm_node_insert(node, at, &(spm_cell){.key = (const uint8_t *)key, .nkey = (uint16_t)nkey, .value = value, .nvalue = (uint16_t)nvalue});
+  return spm_node_insert(
+      node, at,
+      &(spm_cell){.key = (const uint8_t *)key, .nkey = (uint16_t)nkey, .value = value, .nvalue = (uint16_t)nvalue});
 }
 
 static void remove_key(const char *key) {
@@ -208,10 +210,12 @@ START_TEST(any_bytes_are_survived) {
     if (spm_node_search(block, "key000c", 7, &at, &found)) ck_assert_uint_le(at, spm_node_count(block));
     if (spm_node_route(block, "key000c", 7, &at)) ck_assert_uint_lt(at, spm_node_count(block));
     for (uint32_t i = 0; i < spm_node_count(block); i++)
-      if (spm_node_cell(block, i, &c) && c.key + c.nkey > block + SPM_BLOCK_SIZE) ck_abort_msg("cell %u lies outside", i);
+      if (spm_node_cell(block, i, &c) && c.key + c.nkey > block + SPM_BLOCK_SIZE)
+        ck_abort_msg("cell %u lies outside", i);
     bool valid = spm_node_valid(block, 7, SPM_ANY_LEVEL);
     static const uint8_t value[700];
-    int rc = spm_node_insert(block, 1, &(spm_cell){.key = (const uint8_t *)"key000bb", .nkey = 8, .value = value, .nvalue = 700});
+    int rc = spm_node_insert(
+        block, 1, &(spm_cell){.key = (const uint8_t *)"key000bb", .nkey = 8, .value = value, .nvalue = 700});
     ck_assert(rc == SQLITE_OK || rc == SQLITE_FULL || rc == SPM_DAMAGED);
     if (rc == SQLITE_OK) rc = spm_node_remove(block, 0);
     ck_assert(rc == SQLITE_OK || rc == SQLITE_FULL || rc == SPM_DAMAGED);
@@ -229,7 +233,8 @@ START_TEST(random_inserts_and_removes) {
   bool in[64] = {false};
   uint32_t size[64] = {0}, nkey[64];
   empty(0);
-  for (int i = 0; i < 64; i++) nkey[i] = (uint32_t)snprintf(keys[i], sizeof keys[i], "%s%d", i % 3 ? "same:" : "", i * 7919 % 64);
+  for (int i = 0; i < 64; i++)
+    nkey[i] = (uint32_t)snprintf(keys[i], sizeof keys[i], "%s%d", i % 3 ? "same:" : "", i * 7919 % 64);
   for (int round = 0; round < 30000; round++) {
     uint64_t i = x_random(&random) % 64;
     if (!in[i]) {

@@ -27,7 +27,8 @@ static uint64_t balance(const spm_tree *t, uint64_t account) {
   uint64_t amount;
   account_key(key, account);
   int rc = spm_tree_get(t, key, (uint32_t)strlen(key), &v);
-  if (rc != SQLITE_OK || v.size < sizeof amount) kv_fail("account %llu: %d, %s", (unsigned long long)account, rc, spm_last_error());
+  if (rc != SQLITE_OK || v.size < sizeof amount)
+    kv_fail("account %llu: %d, %s", (unsigned long long)account, rc, spm_last_error());
   x_ok(spm_value_read(t->conn, &v, 0, sizeof amount, &amount));
   return amount;
 }
@@ -61,7 +62,8 @@ static void transfer(spm_kv *kv, uint64_t *random) {
     set_balance(&t, from, has - amount, size);
     set_balance(&t, to, balance(&t, to) + amount, size);
   }
-  int rc = x_random(random) % 2 ? spm_tree_put(&t, &guest, sizeof guest, random, sizeof *random) : spm_tree_delete(&t, &guest, sizeof guest);
+  int rc = x_random(random) % 2 ? spm_tree_put(&t, &guest, sizeof guest, random, sizeof *random)
+                                : spm_tree_delete(&t, &guest, sizeof guest);
   if (rc != SQLITE_OK && rc != SQLITE_NOTFOUND) kv_fail("a guest: %d, %s", rc, spm_last_error());
   kv_commit(kv);
 }
@@ -93,7 +95,8 @@ static void expect_sum(spm_kv *kv, uint64_t *random) {
     }
     if (rc != SQLITE_NOTFOUND) kv_fail("a scan: %d, %s", rc, spm_last_error());
   }
-  if (found != ACCOUNTS || sum != (uint64_t)ACCOUNTS * EACH) kv_fail("%llu accounts have %llu together", (unsigned long long)found, (unsigned long long)sum);
+  if (found != ACCOUNTS || sum != (uint64_t)ACCOUNTS * EACH)
+    kv_fail("%llu accounts have %llu together", (unsigned long long)found, (unsigned long long)sum);
   spm_kv_snapshot_end(kv);
 }
 

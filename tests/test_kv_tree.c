@@ -82,7 +82,8 @@ START_TEST(keys_out_of_order_fill_nodes_well) {
   expect_numbers(kv, 0, MANY, orders[_i], 2);
   kv_check(kv);
   if (_i == 1 && first > 1.16) kv_fail("keys in descending order take %.3f times their bytes", first);
-  if (first > 1.6 || ratio(kv, LIVE(MANY, 8)) > 1.6) kv_fail("%.3f times the bytes, %.3f when overwritten", first, ratio(kv, LIVE(MANY, 8)));
+  if (first > 1.6 || ratio(kv, LIVE(MANY, 8)) > 1.6)
+    kv_fail("%.3f times the bytes, %.3f when overwritten", first, ratio(kv, LIVE(MANY, 8)));
   spm_kv_close(kv, false);
 }
 END_TEST
@@ -146,7 +147,8 @@ START_TEST(thin_nodes_join) {
   for (int rc = spm_cursor_seek(&c, SPM_SEEK_FIRST, NULL, 0); rc == SQLITE_OK; rc = spm_cursor_next(&c)) left++;
   spm_kv_snapshot_end(kv);
   ck_assert_uint_eq(left, expected);
-  if ((double)kv_used(kv) > 1.8 * (double)LIVE(left, 8)) kv_fail("%llu bytes for %llu", (unsigned long long)kv_used(kv), (unsigned long long)LIVE(left, 8));
+  if ((double)kv_used(kv) > 1.8 * (double)LIVE(left, 8))
+    kv_fail("%llu bytes for %llu", (unsigned long long)kv_used(kv), (unsigned long long)LIVE(left, 8));
   x_ok(spm_kv_shrink(kv));
   ck_assert_uint_eq(kv_size(kv), kv_used(kv));
   kv_check(kv);

@@ -79,13 +79,16 @@ static int check_bitmaps(check *k) {
   uint32_t wrong = 0, bits = 8 * SPM_BLOCK_SIZE;
   uint64_t last_group = k->end - 1 - (k->end - 1) % SPM_GROUP_BLOCKS;
   for (uint64_t base = 0; base < last_group + SPM_GROUP_BLOCKS && !k->stopped; base += bits) {
-    uint64_t group = base - base % SPM_GROUP_BLOCKS, bitmap = (group == 0 ? 1 : group) + base % SPM_GROUP_BLOCKS / bits;
+    uint64_t group = base - base % SPM_GROUP_BLOCKS,
+             bitmap = (group == 0 ? 1 : group) + base % SPM_GROUP_BLOCKS / bits;
     int rc = read_block(k, (uint32_t)bitmap, bytes);
     if (rc != SQLITE_OK) return rc;
     for (uint32_t i = 0; i < bits; i++) {
       bool set = bytes[i / 8] >> (i % 8) & 1, wanted = base + i < k->end && is_seen(k, (uint32_t)(base + i));
       if (set == wanted) continue;
-      if (wrong++ < 10) fault(k, "block %llu is %s", (unsigned long long)base + i, set ? "marked as used and belongs to nothing" : "in use and marked as free");
+      if (wrong++ < 10)
+        fault(k, "block %llu is %s", (unsigned long long)base + i,
+              set ? "marked as used and belongs to nothing" : "in use and marked as free");
     }
   }
   if (wrong > 10) fault(k, "%u blocks in all are marked wrongly", wrong);
@@ -95,7 +98,8 @@ static int check_bitmaps(check *k) {
 static void check_lowest_free(check *k) {
   uint32_t lowest = 0;
   while (lowest < k->end && is_seen(k, lowest)) lowest++;
-  if (k->header.lowest_free > lowest) fault(k, "block %u is free below the lowest free block, %u", lowest, k->header.lowest_free);
+  if (k->header.lowest_free > lowest)
+    fault(k, "block %u is free below the lowest free block, %u", lowest, k->header.lowest_free);
 }
 
 /* --------------------------------------------------------------- nodes -- */

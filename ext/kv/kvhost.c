@@ -83,12 +83,17 @@ static int unstamp(spm_region *data, uint64_t logical_size) {
 static int decide(const char *path, const char *reference, bool *committed) {
   *committed = false;
   if (spm_kv_host_decisions.ask != NULL) return spm_kv_host_decisions.ask(path, reference, committed);
-  return spm_error(SQLITE_CANTOPEN, "%s: its last transaction is prepared, and nobody here can tell what became of it", path);
+  return spm_error(SQLITE_CANTOPEN,
+                   "%s: its last transaction is prepared, and nobody here can tell what became of it", path);
 }
 
 static int settled(const char *path, const char *reference) {
   return spm_kv_host_decisions.settled != NULL ? spm_kv_host_decisions.settled(path, reference) : SQLITE_OK;
 }
 
-const spm_host spm_kv_host = {
-    .kind = "key-value", .identify = identify, .stamp = stamp, .unstamp = unstamp, .decide = decide, .settled = settled};
+const spm_host spm_kv_host = {.kind = "key-value",
+                              .identify = identify,
+                              .stamp = stamp,
+                              .unstamp = unstamp,
+                              .decide = decide,
+                              .settled = settled};

@@ -122,7 +122,8 @@ static int walk(mover *m, uint32_t block, uint32_t level, bool from_key) {
   if (rc != SQLITE_OK) return rc;
   level = spm_node_level(node);
   if (from_key)
-    sane = level == 0 ? spm_node_search(node, m->key, m->nkey, &at, &found) : spm_node_route(node, m->key, m->nkey, &at);
+    sane = level == 0 ? spm_node_search(node, m->key, m->nkey, &at, &found)
+                      : spm_node_route(node, m->key, m->nkey, &at);
   if (!sane) return bad_node(block);
   if (level == 0) return walk_leaf(m, block, node, at);
   for (; rc == SQLITE_OK && at < spm_node_count(node) && !paused(m); at++, from_key = false) {
@@ -200,6 +201,7 @@ int spm_kv_shrink(spm_kv *kv) {
   mover m = {.kv = kv, .conn = spm_kv_conn(kv)};
   bool done = false;
   int rc = SQLITE_OK;
-  for (bool from_key = false; rc == SQLITE_OK && !done && !m.full; from_key = true) rc = move_some(&m, from_key, &done);
+  for (bool from_key = false; rc == SQLITE_OK && !done && !m.full; from_key = true)
+    rc = move_some(&m, from_key, &done);
   return rc == SQLITE_IOERR_NOMEM ? SQLITE_NOMEM : rc;
 }

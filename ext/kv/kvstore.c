@@ -78,18 +78,8 @@ static int make_file(const char *path) {
 /* ------------------------------------------------------------- attaching -- */
 
 /* SQLITE_NOTFOUND: the file is another one by now; look again. */
-static int attach_once(const char *path, const spm_kv_options *options, spm_conn **conn) {
+static int attach_kind(const char *path, spm_kv_kind kind, const spm_kv_options *options, spm_conn **conn) {
   spm_store_options store = {.log_size_max = options->log_size_max ? options->log_size_max : LOG_SIZE_DEFAULT};
-  spm_kv_kind kind;
-  bool exists;
-  int rc = look(path, &kind, &exists);
-  if (rc != SQLITE_OK) return rc;
-  if (!exists) {
-    if (!options->create) return spm_error(SQLITE_CANTOPEN, "%s: there is no such file", path);
-    rc = make_file(path);
-    if (rc != SQLITE_OK) return rc;
-    kind = SPM_KV_EMPTY;
-  }
   switch (kind) {
     case SPM_KV_STAMPED:
       return spm_store_join(path, &spm_kv_host, &store, conn);
@@ -97,11 +87,34 @@ static int attach_once(const char *path, const spm_kv_options *options, spm_conn
     case SPM_KV_PLAIN:
       return spm_store_create(path, &spm_kv_host, &store, conn);
     case SPM_KV_LATER:
-      return spm_error(SQLITE_CANTOPEN, "%s is a key-value store of another format version: open it with the version of the library that made it", path);
+      return spm_error(
+          SQLITE_CANTOPEN,
+          "%s is a key-value store of another format version: open it with the version of the library that made it",
+          path);
     case SPM_KV_FOREIGN:
       break;
   }
   return spm_error(SQLITE_NOTADB, "%s is neither empty nor a key-value store: choose another path", path);
+}
+
+/* The path is made absolute and free of links: log and shared memory stand beside the file
+** itself, whatever it was called by, and wherever this process goes later. */
+static int attach_once(const char *path, const spm_kv_options *options, spm_conn **conn) {
+  spm_kv_kind kind;
+  bool exists;
+  int rc = look(path, &kind, &exists);
+  if (rc == SQLITE_OK && !exists && !options->create)
+    return spm_error(SQLITE_CANTOPEN, "%s: there is no such file", path);
+  if (rc == SQLITE_OK && !exists) {
+    rc = make_file(path);
+    kind = SPM_KV_EMPTY;
+  }
+  if (rc != SQLITE_OK) return rc;
+  char *real = realpath(path, NULL);
+  if (real == NULL) return errno == ENOMEM ? SQLITE_NOMEM : SQLITE_NOTFOUND; /* removed meanwhile */
+  rc = attach_kind(real, kind, options, conn);
+  free(real);
+  return rc;
 }
 
 static int attach(const char *path, const spm_kv_options *options, spm_conn **conn) {
@@ -228,7 +241,18 @@ void spm_kv_close(spm_kv *kv, bool remove_if_empty) {
 spm_conn *spm_kv_conn(spm_kv *kv) { return kv->conn; }
 const char *spm_kv_path(spm_kv *kv) { return spm_store_path(kv->conn); }
 const uint8_t *spm_kv_id(const spm_kv *kv) { return kv->id; }
-int spm_kv_snapshot_begin(spm_kv *kv) { return plainly(spm_snapshot_begin(kv->conn)); }
+
+/* The store of a child of fork() is its parent's. */
+static int refuse_child(const spm_kv *kv) {
+  if (!spm_conn_orphaned(kv->conn)) return SQLITE_OK;
+  return spm_error(SQLITE_MISUSE, "the key-value store was opened before fork(): open it again in the child");
+}
+
+int spm_kv_snapshot_begin(spm_kv *kv) {
+  int rc = refuse_child(kv);
+  return rc == SQLITE_OK ? plainly(spm_snapshot_begin(kv->conn)) : rc;
+}
+
 void spm_kv_snapshot_end(spm_kv *kv) { spm_snapshot_end(kv->conn); }
 uint64_t spm_kv_lsn(const spm_kv *kv) { return spm_conn_lsn(kv->conn); }
 uint64_t spm_kv_latest_lsn(const spm_kv *kv) { return spm_conn_latest_lsn(kv->conn); }
@@ -251,7 +275,8 @@ static int refuse_writing(void) {
 
 int spm_kv_begin(spm_kv *kv) {
   if (kv->readonly) return refuse_writing();
-  int rc = spm_write_begin_latest(kv->conn);
+  int rc = refuse_child(kv);
+  if (rc == SQLITE_OK) rc = spm_write_begin_latest(kv->conn);
   kv->staged = false;
   if (rc == SQLITE_OK && !spm_space_formatted(kv->conn)) {
     rc = format(kv);

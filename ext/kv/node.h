@@ -41,8 +41,12 @@ uint32_t spm_key_common(const uint8_t *a, uint32_t na, const uint8_t *b, uint32_
 
 /* Is it the header of a node that stands in this block, at this level? */
 bool spm_node_sane(const uint8_t *node, uint32_t self, uint32_t level) SPM_MUST_CHECK;
-static inline uint32_t spm_node_level(const uint8_t *node) { return ((const volatile spm_node *)(const void *)node)->level; }
-static inline uint32_t spm_node_count(const uint8_t *node) { return ((const volatile spm_node *)(const void *)node)->count; }
+static inline uint32_t spm_node_level(const uint8_t *node) {
+  return ((const volatile spm_node *)(const void *)node)->level;
+}
+static inline uint32_t spm_node_count(const uint8_t *node) {
+  return ((const volatile spm_node *)(const void *)node)->count;
+}
 
 /* In a leaf: the first slot whose key is not below `key`; *found: it is that key. */
 bool spm_node_search(const uint8_t *node, const void *key, uint32_t nkey, uint32_t *at, bool *found) SPM_MUST_CHECK;

@@ -86,8 +86,8 @@ int spm_walk_aside(spm_walk *w, int direction, spm_path *path, const uint8_t **l
 int spm_walk_result(const spm_walk *w, int rc) {
   if (rc == SQLITE_IOERR_NOMEM) return SQLITE_NOMEM;
   if (rc != SPM_DAMAGED) return rc;
-  return spm_error(SQLITE_CORRUPT, "block %u of the key-value store is damaged: it is not the node that belongs there",
-                   w->block);
+  return spm_error(SQLITE_CORRUPT,
+                   "block %u of the key-value store is damaged: it is not the node that belongs there", w->block);
 }
 
 int spm_walk_value(const spm_walk *w, const spm_cell *c, spm_value *v) {

@@ -60,6 +60,8 @@ int spm_walk_result(const spm_walk *, int rc) SPM_MUST_CHECK;
 
 /* What a cell of a leaf has as its value; a small one is not copied. */
 int spm_walk_value(const spm_walk *, const spm_cell *, spm_value *) SPM_MUST_CHECK;
-static inline uint32_t spm_run_blocks(uint64_t size) { return (uint32_t)((size + SPM_BLOCK_SIZE - 1) / SPM_BLOCK_SIZE); }
+static inline uint32_t spm_run_blocks(uint64_t size) {
+  return (uint32_t)((size + SPM_BLOCK_SIZE - 1) / SPM_BLOCK_SIZE);
+}
 
 #endif

@@ -82,7 +82,9 @@ static int begin(spm_tree *t, const char *name) {
   return rc;
 }
 
-static int open_store(void) { return kv != NULL ? SQLITE_OK : spm_kv_open(path, &(spm_kv_options){.create = true}, &kv); }
+static int open_store(void) {
+  return kv != NULL ? SQLITE_OK : spm_kv_open(path, &(spm_kv_options){.create = true}, &kv);
+}
 
 static int create(void) {
   spm_tree t;

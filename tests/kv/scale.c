@@ -152,7 +152,8 @@ static void scan(uint64_t keys, uint64_t round, bool up) {
     const uint8_t *key = spm_cursor_key(&c, &n);
     ok(spm_cursor_value(&c, &v), "a value");
     memcpy(&number, key + 8, 8);
-    if (n != NKEY || number >= keys || seen[number / 8] >> (number % 8) & 1) fail("a key that was not put, or twice", 0);
+    if (n != NKEY || number >= keys || seen[number / 8] >> (number % 8) & 1)
+      fail("a key that was not put, or twice", 0);
     if (found > 0 && (memcmp(before, key, NKEY) < 0) != up) fail("keys are not in order", 0);
     make_value(value, number, round);
     if (v.size != NVALUE || memcmp(v.bytes, value, NVALUE) != 0) fail("a value is another one", 0);
@@ -163,7 +164,8 @@ static void scan(uint64_t keys, uint64_t round, bool up) {
   if (found != keys) fail("keys are missing", 0);
   spm_kv_snapshot_end(kv);
   free(seen);
-  (void)printf("  a scan %s, each value compared: %.0f ns a key\n", up ? "up" : "down", (seconds() - start) * 1e9 / (double)keys);
+  (void)printf("  a scan %s, each value compared: %.0f ns a key\n", up ? "up" : "down",
+               (seconds() - start) * 1e9 / (double)keys);
 }
 
 static void get_some(uint64_t keys, uint64_t round) {
@@ -181,7 +183,8 @@ static void get_some(uint64_t keys, uint64_t round) {
     if (v.size != NVALUE || memcmp(v.bytes, value, NVALUE) != 0) fail("a value is another one", 0);
     spm_kv_snapshot_end(kv);
   }
-  (void)printf("  %llu gets, a snapshot each: %.2f us each\n", (unsigned long long)gets, (seconds() - start) * 1e6 / (double)gets);
+  (void)printf("  %llu gets, a snapshot each: %.2f us each\n", (unsigned long long)gets,
+               (seconds() - start) * 1e6 / (double)gets);
 }
 
 /* ----------------------------------------------------------------- space -- */
@@ -253,7 +256,8 @@ static void many(uint64_t keys) {
   check();
   start = seconds();
   ok(spm_kv_shrink(kv), "shrinking");
-  (void)printf("  shrunk to %llu bytes in %.0f ms\n", (unsigned long long)spm_conn_size(spm_kv_conn(kv)), (seconds() - start) * 1e3);
+  (void)printf("  shrunk to %llu bytes in %.0f ms\n", (unsigned long long)spm_conn_size(spm_kv_conn(kv)),
+               (seconds() - start) * 1e3);
 }
 
 static void make_tree(void) {
@@ -265,7 +269,8 @@ static void make_tree(void) {
 
 int main(int argc, char **argv) {
   if (argc < 2) return EXIT_FAILURE;
-  uint64_t keys = argc > 2 ? strtoull(argv[2], NULL, 10) : 1000000, all = argc > 3 ? strtoull(argv[3], NULL, 10) : 5000000;
+  uint64_t keys = argc > 2 ? strtoull(argv[2], NULL, 10) : 1000000,
+           all = argc > 3 ? strtoull(argv[3], NULL, 10) : 5000000;
   (void)snprintf(path, sizeof path, "%s/scale.kv", argv[1]);
   (void)setvbuf(stdout, NULL, _IOLBF, 0);
   open_store();
