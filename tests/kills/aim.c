@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -37,3 +38,14 @@ pid_t aim_writer(const aim *a) {
 }
 
 uint64_t aim_published(const aim *a) { return atomic_load(&a->shm->published); }
+
+bool aim_stamp(const char *path, uint8_t bytes[AIM_STAMP_SIZE]) {
+  uint8_t header[92];
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  bool got = fd >= 0 && pread(fd, header, sizeof header, 0) == (ssize_t)sizeof header;
+  if (fd >= 0) (void)close(fd);
+  if (!got) return false;
+  memcpy(bytes, header + 18, 2);
+  memcpy(bytes + 2, header + 72, AIM_STAMP_SIZE - 2);
+  return true;
+}

@@ -1,5 +1,6 @@
 /*
-** aim.h - who is the writer of a database now, seen from outside: its shared memory.
+** aim.h - what a database is at, seen from outside: who is the writer now, by its shared
+** memory; whether it is open, by the stamp in its header.
 **
 ** Only looked at; what is found is as old as the moment in which it was read.
 */
@@ -22,5 +23,9 @@ void aim_close(aim *);
 pid_t aim_writer(const aim *);
 /* The newest commit that is published, with what its successor is doing. */
 uint64_t aim_published(const aim *);
+
+/* The bytes of the header that a stamp changes (vfs/stamp.h). */
+#define AIM_STAMP_SIZE 22
+bool aim_stamp(const char *path, uint8_t bytes[AIM_STAMP_SIZE]);
 
 #endif

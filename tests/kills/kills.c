@@ -6,8 +6,8 @@
 ** Every process loads the extension as users do, opens the databases of FOLDER by SQL,
 ** and works until it is told to stop, or killed: SIGKILL at a random moment, beginning
 ** with its first instructions; or as soon as it is seen to be the writer; or some in a
-** row, so that whoever takes over from a dead one dies too; or all at once; or after
-** SIGSTOP.  What must hold is bank.c's to know.  Each writer tells of a commit through a pipe after it has
+** row, so that whoever takes over from a dead one dies too; or all at once, also just when
+** the file is being stamped or its stamp taken off; or after SIGSTOP.  What must hold is bank.c's to know.  Each writer tells of a commit through a pipe after it has
 ** returned; what was told of must be there.
 **
 ** The kills come in rounds.  After each, those who live stop by themselves, and then
@@ -57,7 +57,7 @@ typedef struct party {
   bank_books books;
   int pipes[2];
   uint64_t random;
-  long kills, kills_of_stopped, kills_of_writers, stops, stops_of_writers;
+  long kills, kills_of_stopped, kills_of_writers, ends_of_lives, stops, stops_of_writers;
 } party;
 
 typedef struct member {
@@ -173,14 +173,15 @@ static void grow(bank_board *b, void *argument) {
 typedef struct round_kind {
   const char *name;
   void (*work[MEMBERS])(bank_board *, void *);
+  bool lives; /* begin and end in it */
 } round_kind;
 
 static const round_kind kinds[] = {
-    {"crowd", {bank_write, bank_write, bank_write, bank_write, grow, bank_read, bank_read, bank_read}},
-    {"lives", {visit, visit, visit}},
-    {"mixed", {visit, visit, visit_stock, visit_stock}},
-    {"pairs", {write_pairs, write_pairs, write_pairs, bank_write, bank_read}},
-    {"all", {bank_write, bank_write, visit, visit, write_pairs, write_pairs, grow, bank_read, bank_read}},
+    {"crowd", {bank_write, bank_write, bank_write, bank_write, grow, bank_read, bank_read, bank_read}, false},
+    {"lives", {visit, visit, visit}, true},
+    {"mixed", {visit, visit, visit_stock, visit_stock}, true},
+    {"pairs", {write_pairs, write_pairs, write_pairs, bank_write, bank_read}, false},
+    {"all", {bank_write, bank_write, visit, visit, write_pairs, write_pairs, grow, bank_read, bank_read}, false},
 };
 #define KINDS (sizeof kinds / sizeof *kinds)
 
@@ -242,6 +243,10 @@ static void pause_us(uint64_t us) {
   while (nanosleep(&pause, &pause) != 0 && errno == EINTR) continue;
 }
 
+static void spin(uint64_t times) {
+  for (; times > 0; times--) atomic_signal_fence(memory_order_seq_cst);
+}
+
 /* Mostly short; long enough, now and then, for the others to give up waiting. */
 static unsigned stop_ms(party *p) {
   bool lasts = bank_random(&p->random) % 8 == 0;
@@ -296,7 +301,7 @@ static member *aim_at_writer(party *p, member *members, int count, const aim *a)
   member *m = NULL;
   for (uint64_t deadline = bank_now_ms() + 20; m == NULL && bank_now_ms() < deadline;)
     m = member_with(members, count, aim_writer(a));
-  for (uint64_t spin = bank_random(&p->random) % 100000; spin > 0; spin--) atomic_signal_fence(memory_order_seq_cst);
+  spin(bank_random(&p->random) % 100000);
   return m;
 }
 
@@ -354,6 +359,19 @@ static void await_commit(party *p, long before) {
 
 static bool right(const party *p) { return atomic_load(&p->tally->board.wrong) == 0; }
 
+/* Everybody, just when a life of main.db begins or ends; false: none does. */
+static bool strike_life(party *p, member *members, int count) {
+  uint8_t before[AIM_STAMP_SIZE], now[AIM_STAMP_SIZE];
+  bool changed = false, known = aim_stamp(p->main_path, before);
+  for (uint64_t deadline = bank_now_ms() + 200; known && !changed && bank_now_ms() < deadline;)
+    changed = aim_stamp(p->main_path, now) && memcmp(now, before, sizeof now) != 0;
+  if (!changed) return false;
+  spin(bank_random(&p->random) % 60000);
+  kill_all(p, members, count);
+  p->ends_of_lives++;
+  return true;
+}
+
 static member *anyone(party *p, member *members, int count) {
   return &members[bank_random(&p->random) % (unsigned)count];
 }
@@ -366,7 +384,7 @@ static void strike_in_a_row(party *p, member *members, int count) {
   }
 }
 
-static void strike(party *p, member *members, int count) {
+static void strike(party *p, const round_kind *kind, member *members, int count) {
   uint64_t how = bank_random(&p->random) % 20;
   if (how == 0)
     kill_all(p, members, count);
@@ -376,7 +394,9 @@ static void strike(party *p, member *members, int count) {
     stop_one(p, anyone(p, members, count));
   else if (how < 8 && strike_writer(p, members, count, true))
     return;
-  else if (how >= 12 || !strike_writer(p, members, count, false))
+  else if (how < 12 && kind->lives && strike_life(p, members, count))
+    return;
+  else if (how >= 14 || !strike_writer(p, members, count, false))
     strike_one(p, anyone(p, members, count));
 }
 
@@ -436,7 +456,7 @@ static void play(party *p, const round_kind *kind) {
   }
   while (right(p) && p->kills < until) {
     await_moment(p);
-    strike(p, members, count);
+    strike(p, kind, members, count);
   }
   await_commit(p, before);
   atomic_store(&b->stop, true);
@@ -449,9 +469,9 @@ static void play(party *p, const round_kind *kind) {
 
 static void print_totals(const party *p) {
   const tally *t = p->tally;
-  printf("%ld kills (%ld of writers, %ld of stopped processes), %ld stops (%ld of writers), %ld commits, %ld snapshots,"
+  printf("%ld kills (%ld of writers, %ld of stopped processes, %ld times at either end of a life), %ld stops (%ld of writers), %ld commits, %ld snapshots,"
          " %ld times busy\n%ld take-overs, %ld recoveries, %ld openings, %ld closings (%ld with the log kept), stock refused %ld times\n",
-         p->kills, p->kills_of_writers, p->kills_of_stopped, p->stops, p->stops_of_writers, atomic_load(&t->board.commits), atomic_load(&t->board.snapshots),
+         p->kills, p->kills_of_writers, p->kills_of_stopped, p->ends_of_lives, p->stops, p->stops_of_writers, atomic_load(&t->board.commits), atomic_load(&t->board.snapshots),
          atomic_load(&t->board.busy), atomic_load(&t->takeovers), atomic_load(&t->recoveries),
          atomic_load(&t->openings), atomic_load(&t->closings), atomic_load(&t->kept), atomic_load(&t->refused_stock));
   (void)fflush(stdout);
