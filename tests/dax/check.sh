@@ -79,16 +79,16 @@ lane_of_boots() {
   trap machine_kill_all EXIT
   read -r -a parts <<<"$PARTS"
   suites "${parts[@]}"
-  session dax pmem memory_controller
-  domain=cpu session eadr pmem cpu_cache
-  mount=dax=never session never file memory_controller
-  fs=xfs session xfs pmem memory_controller
+  session shell-ext4 pmem memory_controller
+  domain=cpu session shell-eadr pmem cpu_cache
+  mount=dax=never session shell-never file memory_controller
+  fs=xfs session shell-xfs pmem memory_controller
 }
 
 lane_of_cuts() {
   trap machine_kill_all EXIT
-  cuts ext4 "$CUTS" 1
-  fs=xfs domain=cpu cuts xfs "$CUTS" "$SPM_SEED"
+  cuts cuts-ext4 "$CUTS" 1
+  fs=xfs domain=cpu cuts cuts-xfs "$CUTS" "$SPM_SEED"
 }
 
 echo "seed of the random power cuts: $SPM_SEED"

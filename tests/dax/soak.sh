@@ -20,7 +20,7 @@ LIMIT=$SUITES_LIMIT suites "${parts[@]}"
 while :; do
   for domain in mem-ctrl cpu; do
     for fs in ext4 xfs; do
-      cuts soak "${CUTS:-20}" "$SPM_SEED"
+      cuts cuts-soak "${CUTS:-20}" "$SPM_SEED"
       SPM_SEED=$((SPM_SEED + 1))
     done
   done
