@@ -92,7 +92,9 @@ static void count(tally *t, const outcome *o, bool held) {
 }
 
 /* Waiting for an interrupted call for ever is what a program is to do. */
-static bool makes_sense(int error, bool for_good) { return !for_good || (error != EINTR && error != FAULT_SHORT); }
+static bool makes_sense(int error, bool for_good) {
+  return !for_good || (error != EINTR && error != FAULT_SHORT);
+}
 
 /* Every error of the N-th call; false: there is no N-th call. */
 static bool try_errors(const operation *op, world *w, fault f, shared *s, tally *t) {
@@ -158,8 +160,8 @@ static void work(const char *folder, const operation *op, bool on_file, const fa
 }
 
 static void print_operation(const operation *op, const tally *t) {
-  (void)printf("%-26s %6u cases: %6u refused, %6u made no difference, %4u poisoned%s\n", op->name, t->cases, t->refused,
-               t->tolerated, t->poisoned, t->failed ? "  FAILED" : "");
+  (void)printf("%-26s %6u cases: %6u refused, %6u made no difference, %4u poisoned%s\n", op->name, t->cases,
+               t->refused, t->tolerated, t->poisoned, t->failed ? "  FAILED" : "");
   (void)fflush(stdout);
 }
 
@@ -191,7 +193,8 @@ typedef struct job {
   pid_t pid;
 } job;
 
-static unsigned run_jobs(const char *folder, job *jobs, size_t n, tally *tallies, const fault *only, long at_a_time) {
+static unsigned run_jobs(const char *folder, job *jobs, size_t n, tally *tallies, const fault *only,
+                         long at_a_time) {
   size_t next = 0;
   unsigned broken = 0;
   for (long running = 0; next < n || running > 0;) {
@@ -199,7 +202,8 @@ static unsigned run_jobs(const char *folder, job *jobs, size_t n, tally *tallies
       (void)fflush(stdout);
       jobs[next].pid = fork();
       world_must(jobs[next].pid >= 0, "no process");
-      if (jobs[next].pid == 0) work(folder, jobs[next].op, jobs[next].on_file, only, &tallies[jobs[next].op - operations + (jobs[next].on_file ? (ptrdiff_t)operation_count : 0)]);
+      const job *j = &jobs[next];
+      if (j->pid == 0) work(folder, j->op, j->on_file, only, &tallies[2 * (j->op - operations) + j->on_file]);
       next++;
       running++;
       continue;
@@ -262,15 +266,15 @@ int main(int argc, char **argv) {
   unsigned broken = run_jobs(argv[1], jobs, n, tallies, single ? &only : NULL,
                              at_a_time ? strtol(at_a_time, NULL, 10) : sysconf(_SC_NPROCESSORS_ONLN));
   for (size_t i = 0; i < operation_count; i++) {
-    tally both = tallies[i];
-    add(&both, &tallies[operation_count + i]);
+    tally both = tallies[2 * i];
+    add(&both, &tallies[2 * i + 1]);
     if (both.cases > 0) print_operation(&operations[i], &both);
     add(&sum, &both);
   }
   bool complete = n == 2 * operation_count && thin == 1;
   bool met = print_calls(&sum, complete);
-  (void)printf("%u cases: %u refused, %u made no difference, %u poisoned the store; %u failed\n", sum.cases, sum.refused,
-               sum.tolerated, sum.poisoned, sum.failed);
+  (void)printf("%u cases: %u refused, %u made no difference, %u poisoned the store; %u failed\n", sum.cases,
+               sum.refused, sum.tolerated, sum.poisoned, sum.failed);
   free(jobs);
   return broken == 0 && sum.failed == 0 && met && (single || sum.cases > 0) ? EXIT_SUCCESS : EXIT_FAILURE;
 }

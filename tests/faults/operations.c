@@ -96,7 +96,8 @@ static void attach_second(world *w, const char *vfs) {
   world_use(w, "plain", "a.db");
   world_use(w, "plain", "b.db");
   w->db = world_attached(w, "a.db");
-  char *sql = sqlite3_mprintf("ATTACH 'file:%s?vfs=%s' AS b; SELECT count(*) FROM b.t", world_path(w, "b.db"), vfs);
+  char *sql =
+      sqlite3_mprintf("ATTACH 'file:%s?vfs=%s' AS b; SELECT count(*) FROM b.t", world_path(w, "b.db"), vfs);
   world_run(w->db, sql);
   sqlite3_free(sql);
 }
@@ -107,17 +108,14 @@ static void two_with_stock(world *w) {
 }
 
 /* A writer died: before its commit record, with it but before anything was applied. */
-static void dead(world *w, unsigned long n) {
+static void dead(world *w, const char *sql, unsigned long n) {
   with_snapshot(w);
   world_must(world_content_of(w->db, &w->undecided) == SQLITE_OK, "reading");
-  world_dead_writer(w, "UPDATE t SET v = 0 WHERE k < 20", n);
+  world_dead_writer(w, sql, n);
 }
-static void dead_early(world *w) { dead(w, 1); }
-static void dead_late(world *w) { dead(w, w->on_file ? 3 : 2); }
-static void dead_large(world *w) {
-  with_snapshot(w);
-  world_dead_writer(w, TOUCH_ALL, w->on_file ? 10 : 4);
-}
+static void dead_early(world *w) { dead(w, "UPDATE t SET v = 0 WHERE k < 20", 1); }
+static void dead_late(world *w) { dead(w, "UPDATE t SET v = 0 WHERE k < 20", w->on_file ? 3 : 2); }
+static void dead_large(world *w) { dead(w, TOUCH_ALL, w->on_file ? 10 : 2); }
 
 static void into_target(world *w) {
   attached(w);
@@ -171,8 +169,10 @@ static int commit_twice(world *w) {
 static int commit_large(world *w) { return world_commit(w, w->db, TOUCH_ALL); }
 static int roll_back(world *w) { return world_sql(w->db, "BEGIN; " TOUCH_ALL "; ROLLBACK"); }
 static int savepoints(world *w) {
-  return world_commit(w, w->db, "BEGIN; UPDATE t SET v = 1 WHERE k < 30; SAVEPOINT s; " TOUCH_ALL
-                                "; DELETE FROM t WHERE k > 20; ROLLBACK TO s; UPDATE t SET v = 2 WHERE k = 3; RELEASE s; COMMIT");
+  return world_commit(
+      w, w->db,
+      "BEGIN; UPDATE t SET v = 1 WHERE k < 30; SAVEPOINT s; " TOUCH_ALL
+      "; DELETE FROM t WHERE k > 20; ROLLBACK TO s; UPDATE t SET v = 2 WHERE k = 3; RELEASE s; COMMIT");
 }
 /* The last row meets a constraint: the statement is undone, the transaction goes on. */
 static int failed_statement(world *w) {
@@ -194,8 +194,9 @@ static int shrink(world *w) {
 static int wrap_the_log(world *w) {
   int rc = SQLITE_OK;
   for (int i = 0; rc == SQLITE_OK && i < 8; i++)
-    rc = world_commit(w, w->db, i % 2 ? "UPDATE t SET b = replace(b, 'Q', 'P'), v = v + 1"
-                                      : "UPDATE t SET b = replace(b, 'P', 'Q'), v = v + 1");
+    rc = world_commit(w, w->db,
+                      i % 2 ? "UPDATE t SET b = replace(b, 'Q', 'P'), v = v + 1"
+                            : "UPDATE t SET b = replace(b, 'P', 'Q'), v = v + 1");
   return rc;
 }
 /* Larger than what a write set keeps in memory (32 MiB): it moves to the log. */
@@ -241,16 +242,19 @@ static int backup_from_stock(world *w) {
 }
 
 static int commit_both(world *w) {
-  return world_commit(w, w->db, "BEGIN; UPDATE main.t SET v = v + 1 WHERE k < 9; UPDATE b.t SET v = v + 2; COMMIT");
+  return world_commit(w, w->db,
+                      "BEGIN; UPDATE main.t SET v = v + 1 WHERE k < 9; UPDATE b.t SET v = v + 2; COMMIT");
 }
 static int roll_back_both(world *w) {
   return world_sql(w->db, "BEGIN; UPDATE main.t SET v = v + 1 WHERE k < 9; UPDATE b.t SET v = v + 2; ROLLBACK");
 }
 
 static int pragmas(world *w) {
-  return world_sql(w->db, "PRAGMA pmem_max_log_size; PRAGMA pmem_max_log_size=3000000; PRAGMA pmem_mode; PRAGMA pmem_medium;"
-                          "PRAGMA pmem_error; PRAGMA journal_mode=WAL; PRAGMA journal_mode=TRUNCATE; PRAGMA mmap_size=100000;"
-                          "PRAGMA locking_mode=EXCLUSIVE; PRAGMA locking_mode=NORMAL; PRAGMA user_version; PRAGMA data_version");
+  return world_sql(
+      w->db,
+      "PRAGMA pmem_max_log_size; PRAGMA pmem_max_log_size=3000000; PRAGMA pmem_mode; PRAGMA pmem_medium;"
+      "PRAGMA pmem_error; PRAGMA journal_mode=WAL; PRAGMA journal_mode=TRUNCATE; PRAGMA mmap_size=100000;"
+      "PRAGMA locking_mode=EXCLUSIVE; PRAGMA locking_mode=NORMAL; PRAGMA user_version; PRAGMA data_version");
 }
 static int read_in_place(world *w) {
   int rc = world_sql(w->db, "SELECT sum(length(b)) FROM t");

@@ -31,10 +31,11 @@ static void violation(const char *format, ...) {
   (void)fprintf(stderr, "FAILED: %s, %s: ", now.op->name, now.w->on_file ? "FILE" : "PMEM");
   (void)vfprintf(stderr, format, arguments);
   (void)fprintf(stderr, "\n  %s %s: call %lu of the series %s; the operation said %d, %s; last error: %s\n",
-                f->for_good ? "for good" : "once", fault_error_name(fault_what()), f->at, series[f->series], now.code, now.text,
-                spm_last_error());
-  (void)fprintf(stderr, "  %s; again with SPM_FAULT='%s|%s|%s|%s|%lu|%u'\n", fault_call_name(fault_where()), now.op->name,
-                now.w->on_file ? "FILE" : "PMEM", series[f->series], f->for_good ? "good" : "once", f->at, f->variant);
+                f->for_good ? "for good" : "once", fault_error_name(fault_what()), f->at, series[f->series],
+                now.code, now.text, spm_last_error());
+  (void)fprintf(stderr, "  %s; again with SPM_FAULT='%s|%s|%s|%s|%lu|%u'\n", fault_call_name(fault_where()),
+                now.op->name, now.w->on_file ? "FILE" : "PMEM", series[f->series],
+                f->for_good ? "good" : "once", f->at, f->variant);
   va_end(arguments);
   _exit(1);
 }
@@ -70,10 +71,14 @@ static belongings take_stock(const world *w) {
 
 static void check_leaks(const belongings *before) {
   belongings after = take_stock(now.w);
-  if (after.engine != before->engine) violation("%ld allocations of the engine are left", after.engine - before->engine);
-  if (after.sqlite != before->sqlite) violation("%ld bytes of SQLite's are left", after.sqlite - before->sqlite);
-  if (after.descriptors != before->descriptors) violation("%ld descriptors are left", after.descriptors - before->descriptors);
-  if (after.mappings != before->mappings && !fault_hit(F_munmap)) violation("%ld mappings are left", after.mappings - before->mappings);
+  if (after.engine != before->engine)
+    violation("%ld allocations of the engine are left", after.engine - before->engine);
+  if (after.sqlite != before->sqlite)
+    violation("%ld bytes of SQLite's are left", after.sqlite - before->sqlite);
+  if (after.descriptors != before->descriptors)
+    violation("%ld descriptors are left", after.descriptors - before->descriptors);
+  if (after.mappings != before->mappings && !fault_hit(F_munmap))
+    violation("%ld mappings are left", after.mappings - before->mappings);
 }
 
 /* ------------------------------------------------------------------ codes -- */
@@ -106,14 +111,17 @@ static bool fits(int error, fault_call call, int rc) {
 
 static void check_code(void) {
   if (now.code == SQLITE_OK) {
-    if (now.w->acknowledged != now.op->commits) violation("success after %u of %u commits", now.w->acknowledged, now.op->commits);
+    if (now.w->acknowledged != now.op->commits)
+      violation("success after %u of %u commits", now.w->acknowledged, now.op->commits);
     return;
   }
   if (!fault_fired()) violation("it failed without a fault");
   if (!fits(fault_what(), fault_where(), now.code)) violation("that code does not fit the fault");
-  if (now.text[0] == 0 || strstr(now.text, "not an error") || strstr(now.text, "unknown error")) violation("the message says nothing");
+  if (now.text[0] == 0 || strstr(now.text, "not an error") || strstr(now.text, "unknown error"))
+    violation("the message says nothing");
   bool generic = (now.code & 0xff) == SQLITE_IOERR || (now.code & 0xff) == SQLITE_CANTOPEN;
-  if (generic && !now.plan->for_good && now.plan->series == FAULT_ENGINE && now.code != SQLITE_IOERR_NOMEM && spm_last_error()[0] == 0)
+  if (generic && !now.plan->for_good && now.plan->series == FAULT_ENGINE && now.code != SQLITE_IOERR_NOMEM &&
+      spm_last_error()[0] == 0)
     violation("neither the message nor PRAGMA pmem_error says why");
 }
 
@@ -129,8 +137,7 @@ static void check_content(uint64_t content, const uint64_t *expected, const char
   unsigned done = now.w->acknowledged;
   if (content == expected[done] || (in_doubt() && content == expected[done + 1])) return;
   for (unsigned i = 0; i <= now.op->commits; i++)
-    if (content == expected[i])
-      violation("%s: content of %u commits, %u were acknowledged", whose, i, done);
+    if (content == expected[i]) violation("%s: content of %u commits, %u were acknowledged", whose, i, done);
   violation("%s: content of no state between %u commits", whose, now.op->commits);
 }
 
@@ -149,7 +156,8 @@ static bool goes_on(sqlite3 *db, const char *whose, const uint64_t *expected) {
   if (!sqlite3_get_autocommit(db)) violation("%s: the transaction cannot be rolled back", whose);
   const spm_conn *c = store_of(db);
   bool poisoned = c != NULL && spm_conn_poisoned(c);
-  if (poisoned && !flush_may_be_lost()) violation("%s: the store is poisoned, and no flush can have been lost", whose);
+  if (poisoned && !flush_may_be_lost())
+    violation("%s: the store is poisoned, and no flush can have been lost", whose);
   bool reads_only = sqlite3_db_readonly(db, "main") == 1 || c == NULL;
   int rc = world_content_of(db, &content);
   /* What SQLite's VFS could not open for writing it has opened for reading. */
@@ -162,7 +170,8 @@ static bool goes_on(sqlite3 *db, const char *whose, const uint64_t *expected) {
   rc = world_sql(db, write);
   /* The dead writer's commit, taken over only now, overtakes its heir once. */
   if ((rc & 0xff) == SQLITE_BUSY && now.w->undecided != 0) rc = world_sql(db, write);
-  if (rc != SQLITE_OK && !poisoned && !reads_only) violation("%s cannot write any more: %d, %s", whose, rc, sqlite3_errmsg(db));
+  if (rc != SQLITE_OK && !poisoned && !reads_only)
+    violation("%s cannot write any more: %d, %s", whose, rc, sqlite3_errmsg(db));
   if (rc == SQLITE_OK && poisoned) violation("%s: a poisoned store acknowledges a commit", whose);
   return poisoned;
 }
@@ -180,18 +189,21 @@ static void ask_peer(world *w) {
     check_content(report.content, now.expected->main, "another process");
   else if (!excused)
     violation("another process cannot read: %d", report.read_code);
-  if (report.write_code != SQLITE_OK && !excused) violation("another process cannot write: %d", report.write_code);
+  if (report.write_code != SQLITE_OK && !excused)
+    violation("another process cannot write: %d", report.write_code);
 }
 
 static void check_opened_anew(const char *when) {
   uint64_t content;
-  if (world_examine(now.w, "pmem", true, &content) != SQLITE_OK) violation("%s it is damaged or cannot be opened", when);
+  if (world_examine(now.w, "pmem", true, &content) != SQLITE_OK)
+    violation("%s it is damaged or cannot be opened", when);
   check_content(content, now.expected->all, when);
   const char *stray = world_stray(now.w);
   /* SQLite's own shared memory, where its own unlink() failed, disturbs nobody. */
   bool excused = stray != NULL && strcmp(stray, "a.db-shm") == 0 && fault_hit(F_s_unlink);
   if (stray != NULL && !excused) violation("%s %s is left after a clean close", when, stray);
-  if (world_examine(now.w, "unix", false, &content) != SQLITE_OK) violation("%s stock SQLite finds fault with it", when);
+  if (world_examine(now.w, "unix", false, &content) != SQLITE_OK)
+    violation("%s stock SQLite finds fault with it", when);
   check_content(content, now.expected->all, when);
 }
 
@@ -218,7 +230,8 @@ void verdict_expect(const operation *op, world *w, unsigned commits, expectation
   sqlite3 *db = w->db;
   world_must(sqlite3_close(w->other) == SQLITE_OK && sqlite3_close(db) == SQLITE_OK, "closing fails");
   if (op->peer) world_ask_peer(w, &ignored);
-  world_must(world_examine(w, "pmem", false, &expected->all[commits]) == SQLITE_OK, "%s leaves damage", op->name);
+  world_must(world_examine(w, "pmem", false, &expected->all[commits]) == SQLITE_OK, "%s leaves damage",
+             op->name);
   world_must(world_open(w, "a.db", "pmem", NULL, &db) == SQLITE_OK, "reopening");
   world_must(world_content_of(db, &expected->main[commits]) == SQLITE_OK, "rereading");
   world_must(sqlite3_close(db) == SQLITE_OK, "closing fails");
@@ -261,7 +274,8 @@ void verdict_of(const operation *op, world *w, const fault *plan, const expectat
   } else {
     fault_disarm();
     o->poisoned = goes_on(w->db, "the connection", expected->main);
-    if (w->other != NULL && store_of(w->other) != NULL) (void)goes_on(w->other, "the other connection", expected->main);
+    if (w->other != NULL && store_of(w->other) != NULL)
+      (void)goes_on(w->other, "the other connection", expected->main);
   }
   close_all(w);
   fault_disarm();

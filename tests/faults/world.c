@@ -55,7 +55,8 @@ static void copy(const char *from, const char *to) {
 }
 
 /* Call `visit` for every file of a folder. */
-static void each_file(const world *w, const char *folder, void (*visit)(const world *, const char *, void *), void *argument) {
+static void each_file(const world *w, const char *folder, void (*visit)(const world *, const char *, void *),
+                      void *argument) {
   DIR *d = opendir(path_in(w, folder, "."));
   world_must(d != NULL, "no folder %s", folder);
   for (struct dirent *e; (e = readdir(d)) != NULL;)
@@ -81,7 +82,9 @@ static void copy_folder(const world *w, const char *from, const char *to) {
   each_file(w, from, copy_one, &f);
 }
 
-static void clear(const world *w, const char *folder) { each_file(w, folder, remove_one, (void *)(uintptr_t)folder); }
+static void clear(const world *w, const char *folder) {
+  each_file(w, folder, remove_one, (void *)(uintptr_t)folder);
+}
 
 void world_clean(const world *w) {
   clear(w, "case");
@@ -127,7 +130,7 @@ void world_use_prepared(const world *w) { copy_folder(w, "prepared", "case"); }
 
 static void remove_super(const world *w, const char *name, void *found) {
   if (strstr(name, "-mj") == NULL) return;
-  remove_one(w, name, (void *)(uintptr_t)"case");
+  remove_one(w, name, (void *)(uintptr_t) "case");
   *(bool *)found = true;
 }
 bool world_remove_super(const world *w) {
@@ -140,7 +143,8 @@ bool world_remove_super(const world *w) {
 
 int world_open(const world *w, const char *name, const char *vfs, const char *parameters, sqlite3 **db) {
   char uri[700];
-  (void)snprintf(uri, sizeof uri, "file:%s?vfs=%s%s%s", world_path(w, name), vfs, parameters ? "&" : "", parameters ? parameters : "");
+  (void)snprintf(uri, sizeof uri, "file:%s?vfs=%s%s%s", world_path(w, name), vfs, parameters ? "&" : "",
+                 parameters ? parameters : "");
   int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI;
   int rc = sqlite3_open_v2(uri, db, flags, NULL);
   return rc == SQLITE_OK ? sqlite3_extended_result_codes(*db, 1) : *db ? sqlite3_extended_errcode(*db) : rc;
@@ -189,12 +193,13 @@ static int hash_rows(sqlite3 *db, const char *sql, XXH3_state_t *hash) {
 
 static int hash_tables(sqlite3 *db, XXH3_state_t *hash, bool *empty) {
   sqlite3_stmt *s;
-  int rc = sqlite3_prepare_v2(db, "SELECT name FROM sqlite_schema WHERE type='table' AND name<>'after' ORDER BY name",
-                              -1, &s, NULL);
+  int rc = sqlite3_prepare_v2(
+      db, "SELECT name FROM sqlite_schema WHERE type='table' AND name<>'after' ORDER BY name", -1, &s, NULL);
   if (rc != SQLITE_OK) return rc;
   int found = SQLITE_OK;
   while ((rc = sqlite3_step(s)) == SQLITE_ROW && found == SQLITE_OK) {
-    char *sql = sqlite3_mprintf("SELECT '%q', * FROM \"%w\" ORDER BY rowid", sqlite3_column_text(s, 0), sqlite3_column_text(s, 0));
+    char *sql = sqlite3_mprintf("SELECT '%q', * FROM \"%w\" ORDER BY rowid", sqlite3_column_text(s, 0),
+                                sqlite3_column_text(s, 0));
     *empty = false;
     found = sql ? hash_rows(db, sql, hash) : SQLITE_NOMEM;
     sqlite3_free(sql);
@@ -234,7 +239,8 @@ int world_examine(const world *w, const char *vfs, bool write, uint64_t *content
     rc = world_open(w, names[i], i == 1 && w->stock_second ? "unix" : vfs, NULL, &db);
     if (rc == SQLITE_OK) rc = world_content_of(db, &one);
     if (rc == SQLITE_OK) rc = check_integrity(db);
-    if (rc == SQLITE_OK && write) rc = world_sql(db, "CREATE TABLE IF NOT EXISTS after(x); INSERT INTO after VALUES('reopened')");
+    if (rc == SQLITE_OK && write)
+      rc = world_sql(db, "CREATE TABLE IF NOT EXISTS after(x); INSERT INTO after VALUES('reopened')");
     if (rc != SQLITE_OK) (void)fprintf(stderr, "  %s on %s: %d, %s\n", names[i], vfs, rc, sqlite3_errmsg(db));
     (void)sqlite3_close(db);
     *content = *content * 31 + one;
@@ -294,7 +300,8 @@ void world_dead_writer(const world *w, const char *sql, unsigned long n) {
     (void)world_sql(db, sql);
     _exit(0);
   }
-  world_must(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status), "the writer has no write %lu to die at", n);
+  world_must(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status), "the writer has no write %lu to die at",
+             n);
 }
 
 /* ------------------------------------------------------------------ images -- */
@@ -342,8 +349,7 @@ static void make_prepared(const world *w) {
 
 void world_make_images(const world *w) {
   static const char *const made[] = {"case", "crash", "images", "prepared"};
-  for (size_t i = 0; i < 4; i++)
-    world_must(mkdir(path_in(w, made[i], ""), 0700) == 0, "making %s", made[i]);
+  for (size_t i = 0; i < 4; i++) world_must(mkdir(path_in(w, made[i], ""), 0700) == 0, "making %s", made[i]);
   make(w, "plain", "unix", NULL, NULL);
   make(w, "auto", "unix", "PRAGMA auto_vacuum=FULL", NULL);
   make(w, "persist", "unix", "PRAGMA journal_mode=PERSIST", NULL);
