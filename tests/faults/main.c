@@ -43,6 +43,11 @@ typedef struct shared {
 static const char *const series_names[] = {"engine", "parent", "memory"};
 static unsigned long step = 17, thin = 1;
 
+static unsigned long number_of(const char *variable, unsigned long otherwise) {
+  const char *text = getenv(variable);
+  return text != NULL ? strtoul(text, NULL, 10) : otherwise;
+}
+
 static void *share(size_t n) {
   void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   world_must(p != MAP_FAILED, "no shared memory");
@@ -159,9 +164,10 @@ static void work(const char *folder, const operation *op, bool on_file, const fa
   _exit(0);
 }
 
-static void print_operation(const operation *op, const tally *t) {
-  (void)printf("%-26s %6u cases: %6u refused, %6u made no difference, %4u poisoned%s\n", op->name, t->cases,
-               t->refused, t->tolerated, t->poisoned, t->failed ? "  FAILED" : "");
+static void print_operation(const operation *op, bool on_file, const tally *t) {
+  (void)printf("%-24s %s %6u cases: %6u refused, %6u made no difference, %4u poisoned%s\n", op->name,
+               on_file ? "FILE" : "PMEM", t->cases, t->refused, t->tolerated, t->poisoned,
+               t->failed ? "  FAILED" : "");
   (void)fflush(stdout);
 }
 
@@ -193,25 +199,36 @@ typedef struct job {
   pid_t pid;
 } job;
 
-static unsigned run_jobs(const char *folder, job *jobs, size_t n, tally *tallies, const fault *only,
-                         long at_a_time) {
-  size_t next = 0;
+static tally *tally_of(tally *all, const job *j) { return &all[2 * (j->op - operations) + j->on_file]; }
+
+static void start(const char *folder, job *j, tally *all, const fault *only) {
+  (void)fflush(stdout);
+  j->pid = fork();
+  world_must(j->pid >= 0, "no process");
+  if (j->pid == 0) work(folder, j->op, j->on_file, only, tally_of(all, j));
+}
+
+/* Wait for one of them; did it do what it was to do? */
+static bool finish(const job *jobs, size_t started, tally *all) {
+  int status;
+  pid_t pid = wait(&status);
+  world_must(pid > 0, "no worker");
+  for (size_t i = 0; i < started; i++)
+    if (jobs[i].pid == pid) print_operation(jobs[i].op, jobs[i].on_file, tally_of(all, &jobs[i]));
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static unsigned run_jobs(const char *folder, job *jobs, size_t n, tally *all, const fault *only) {
+  size_t at_a_time = number_of("SPM_FAULT_JOBS", (unsigned long)sysconf(_SC_NPROCESSORS_ONLN));
+  size_t started = 0, finished = 0;
   unsigned broken = 0;
-  for (long running = 0; next < n || running > 0;) {
-    if (next < n && running < at_a_time) {
-      (void)fflush(stdout);
-      jobs[next].pid = fork();
-      world_must(jobs[next].pid >= 0, "no process");
-      const job *j = &jobs[next];
-      if (j->pid == 0) work(folder, j->op, j->on_file, only, &tallies[2 * (j->op - operations) + j->on_file]);
-      next++;
-      running++;
+  while (finished < n) {
+    if (started < n && started - finished < at_a_time) {
+      start(folder, &jobs[started++], all, only);
       continue;
     }
-    int status;
-    world_must(wait(&status) > 0, "no worker");
-    broken += !WIFEXITED(status) || WEXITSTATUS(status) != 0;
-    running--;
+    broken += !finish(jobs, started, all);
+    finished++;
   }
   return broken;
 }
@@ -247,15 +264,9 @@ static size_t choose_jobs(job *jobs, char *single, fault *f) {
   return n;
 }
 
-static unsigned long number_of(const char *variable, unsigned long otherwise) {
-  const char *text = getenv(variable);
-  return text != NULL ? strtoul(text, NULL, 10) : otherwise;
-}
-
 int main(int argc, char **argv) {
   world_must(argc == 2, "faults FOLDER");
   char *single = getenv("SPM_FAULT");
-  const char *at_a_time = getenv("SPM_FAULT_JOBS");
   job *jobs = calloc(2 * operation_count, sizeof *jobs);
   tally *tallies = share(2 * operation_count * sizeof *tallies), sum = {0};
   fault only = {0};
@@ -263,14 +274,8 @@ int main(int argc, char **argv) {
   thin = number_of("SPM_FAULT_THIN", thin);
   size_t n = choose_jobs(jobs, single, &only);
   world_must(n > 0 && step > 0 && thin > 0, "nothing to do");
-  unsigned broken = run_jobs(argv[1], jobs, n, tallies, single ? &only : NULL,
-                             at_a_time ? strtol(at_a_time, NULL, 10) : sysconf(_SC_NPROCESSORS_ONLN));
-  for (size_t i = 0; i < operation_count; i++) {
-    tally both = tallies[2 * i];
-    add(&both, &tallies[2 * i + 1]);
-    if (both.cases > 0) print_operation(&operations[i], &both);
-    add(&sum, &both);
-  }
+  unsigned broken = run_jobs(argv[1], jobs, n, tallies, single ? &only : NULL);
+  for (size_t i = 0; i < 2 * operation_count; i++) add(&sum, &tallies[i]);
   bool complete = n == 2 * operation_count && thin == 1;
   bool met = print_calls(&sum, complete);
   (void)printf("%u cases: %u refused, %u made no difference, %u poisoned the store; %u failed\n", sum.cases,
