@@ -49,6 +49,7 @@ int main(void) {
   srunner_add_suite(runner, log_suite());
   srunner_add_suite(runner, store_suite());
   srunner_add_suite(runner, recovery_suite());
+  srunner_add_suite(runner, damage_suite());
   srunner_add_suite(runner, kv_suite());
   srunner_add_suite(runner, decision_suite());
   srunner_add_suite(runner, scripts_suite());

@@ -370,9 +370,9 @@ START_TEST(images_serve_every_snapshot) {
     x_ok(spm_versions_reserve(s, 2 * changed));
     for (uint32_t i = 0; i < changed; i++) {
       uint32_t b = (uint32_t)x_random(&seed) % IMAGE_BLOCKS, before = atomic_load(&shm->images_live);
-      if (newest != 0) spm_versions_save(s, b, lsn + 1, newest);
+      if (newest != 0) x_ok(spm_versions_save(s, b, lsn + 1, newest));
       uint32_t after = atomic_load(&shm->images_live);
-      if (newest != 0) spm_versions_save(s, b, lsn + 1, newest);
+      if (newest != 0) x_ok(spm_versions_save(s, b, lsn + 1, newest));
       ck_assert_uint_eq(atomic_load(&shm->images_live), after); /* once a commit */
       ck_assert_uint_le(after, before + 1);
       put_block(s, b, history[lsn + 1][b] = lsn * 1000 + i);
@@ -395,9 +395,9 @@ START_TEST(sweep_drops_images_of_no_commit) {
   spm_store *s = c->store;
   uint64_t word;
   put_block(s, 1, 11);
-  spm_versions_save(s, 1, 5, 4);
+  x_ok(spm_versions_save(s, 1, 5, 4));
   put_block(s, 1, 12);
-  spm_versions_save(s, 1, 6, 5);
+  x_ok(spm_versions_save(s, 1, 6, 5));
   x_ok(spm_versions_rebuild(s, 5));
   ck_assert_int_eq(spm_versions_read(s, 1, 4, 0, 8, &word), SQLITE_OK);
   ck_assert_uint_eq(word, 11);
@@ -468,8 +468,8 @@ static void *churn(void *argument) {
   chain *k = argument;
   for (uint64_t lsn = 10; !k->stop; lsn += 2) {
     if (spm_versions_reserve(k->s, 4) != SQLITE_OK) abort();
-    spm_versions_save(k->s, k->near, lsn, lsn - 1);
-    spm_versions_save(k->s, k->far, lsn + 1, lsn);
+    if (spm_versions_save(k->s, k->near, lsn, lsn - 1) != SQLITE_OK) abort();
+    if (spm_versions_save(k->s, k->far, lsn + 1, lsn) != SQLITE_OK) abort();
     for (int i = 0; i < 2; i++) {
       k->s->shm->sweep_bucket = bucket_number(i ? k->far : k->near);
       spm_versions_sweep(k->s, (uint64_t[]){4}, 1, 1);
@@ -485,7 +485,7 @@ START_TEST(walks_that_met_a_change_do_not_count) {
   for (k.near = 3; bucket_number(k.near) != bucket_number(k.pinned);) k.near++;
   ck_assert_uint_lt(k.near, CHAIN_BLOCKS);
   put_block(k.s, k.pinned, 11);
-  spm_versions_save(k.s, k.pinned, 5, 4);
+  x_ok(spm_versions_save(k.s, k.pinned, 5, 4));
   put_block(k.s, k.pinned, 12);
   pthread_t thread;
   ck_assert_int_eq(pthread_create(&thread, NULL, churn, &k), 0);

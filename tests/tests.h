@@ -14,6 +14,7 @@ Suite *processes_suite(void);
 Suite *log_suite(void);
 Suite *store_suite(void);
 Suite *recovery_suite(void);
+Suite *damage_suite(void);
 Suite *scripts_suite(void);
 Suite *growth_suite(void);
 Suite *kv_suite(void);

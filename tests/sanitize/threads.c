@@ -65,7 +65,12 @@ static int decide(const char *of, const char *super, bool *committed) {
   return SQLITE_OK;
 }
 static int settled(const char *of, const char *super) { return (void)of, (void)super, SQLITE_OK; }
-static const spm_host host = {spm_stamp_identify, spm_stamp_on, spm_stamp_off, decide, settled};
+static const spm_host host = {.kind = "database",
+                              .identify = spm_stamp_identify,
+                              .stamp = spm_stamp_on,
+                              .unstamp = spm_stamp_off,
+                              .decide = decide,
+                              .settled = settled};
 static const spm_store_options options = {.log_size_max = 1u << 20};
 
 static pthread_mutex_t door = PTHREAD_MUTEX_INITIALIZER;

@@ -52,7 +52,8 @@ static int visit_save(spm_store *s, const spm_record *record, const uint64_t *un
     if ((uint64_t)c.entry.block * SPM_BLOCK_SIZE >= s->shm->covered_size) continue;
     int rc = spm_versions_reserve(s, 1);
     if (rc != SQLITE_OK) return rc;
-    spm_versions_save(s, c.entry.block, until_newest[0], until_newest[1]);
+    rc = spm_versions_save(s, c.entry.block, until_newest[0], until_newest[1]);
+    if (rc != SQLITE_OK) return rc;
   }
   return SQLITE_OK;
 }

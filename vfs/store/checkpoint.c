@@ -98,6 +98,7 @@ static int advance(spm_store *s, uint64_t budget) {
   uint64_t target = spm_committed_lsn(shm), size = shm->checkpoint_size, seen = 0;
   uint64_t segment = spm_offset_segment(shm->checkpoint.offset);
   uint64_t end = atomic_load(&spm_committed(shm)->logical_size);
+  if (spm_region_holds(&s->data, end) != SQLITE_OK) return spm_shm_broken(s, "the length of the database");
   uint32_t left = 0, leaving[4];
   line_sets lines = {0};
   spm_log_reader r;
@@ -142,8 +143,10 @@ int spm_checkpoint_all(spm_store *s) {
   spm_shm *shm = s->shm;
   if (spm_poisoned(s))
     return spm_error(SQLITE_IOERR, "%s: an earlier flush failed, no checkpoint is possible", s->path);
-  int rc = SQLITE_OK;
   const spm_state *state = spm_committed(shm);
+  int rc = spm_log_check_tail(s, state);
+  if (rc == SQLITE_OK && shm->checkpoint.lsn > state->tail.lsn) rc = spm_shm_broken(s, "the checkpoint");
+  if (rc != SQLITE_OK) return rc;
   if (s->data.media->persistent) {
     while (rc == SQLITE_OK && shm->checkpoint.lsn < state->tail.lsn) rc = advance(s, SPM_SEGMENT_SIZE);
   } else {

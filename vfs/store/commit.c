@@ -395,15 +395,18 @@ int spm_commit_stage(spm_conn *c, const char *super) {
 
 /* -------------------------------------------------------------- finish -- */
 
-static void save_images(spm_conn *c, uint64_t until, uint64_t newest) {
+static int save_images(spm_conn *c, uint64_t until, uint64_t newest) {
   spm_store *s = c->store;
-  for (uint32_t i = 0; i < c->set.count; i++) {
+  int rc = SQLITE_OK;
+  for (uint32_t i = 0; rc == SQLITE_OK && i < c->set.count; i++) {
     const spm_dirty *d = &c->set.dirty[i];
     if (d->changed && (uint64_t)d->block * SPM_BLOCK_SIZE < s->shm->covered_size)
-      spm_versions_save(s, d->block, until, newest);
+      rc = spm_versions_save(s, d->block, until, newest);
   }
+  if (rc != SQLITE_OK) return rc;
   s->shm->saved_lsn = until;
   atomic_thread_fence(memory_order_release); /* before the plain stores to the blocks (S12) */
+  return SQLITE_OK;
 }
 
 /* A truncate between staging and here may have made blocks unchanged; they are
@@ -422,20 +425,20 @@ static int commit_large(spm_conn *c, uint64_t until) {
   int rc = spm_versions_reserve(s, c->txn.changed);
   if (rc != SQLITE_OK) return rc;
   /* Under COVERED others may still register, for the committed LSN: their images too. */
-  save_images(c, until, spm_committed_lsn(s->shm));
+  rc = save_images(c, until, spm_committed_lsn(s->shm));
+  if (rc != SQLITE_OK) return rc;
   spm_mark(s, SPM_PHASE_COVERED); /* every image is there: the LSN before is safe */
   return SQLITE_OK;
 }
 
-static void commit_small(spm_conn *c, uint64_t until) {
+static int commit_small(spm_conn *c, uint64_t until) {
   uint64_t oldest, newest;
   spm_mark(c->store, SPM_PHASE_SMALL);
   c->marked = true;
   spm_snapshot_scan(c->store, c->slot, &oldest, &newest);
-  if (newest != 0)
-    save_images(c, until, newest);
-  else
-    c->store->shm->saved_lsn = until;
+  if (newest != 0) return save_images(c, until, newest);
+  c->store->shm->saved_lsn = until;
+  return SQLITE_OK;
 }
 
 static int append_commit(spm_conn *c) {
@@ -538,9 +541,9 @@ int spm_commit_finish(spm_conn *c) {
     return rc == SQLITE_FULL ? rc : (rc & 0xff) == SQLITE_IOERR ? rc : SQLITE_IOERR;
   }
   /* Durable: from here on the transaction is committed, come what may. */
-  if (!large) commit_small(c, until);
+  if (!large) rc = commit_small(c, until);
   spm_log_pos from = spm_committed(s->shm)->tail;
-  rc = apply(c, from);
+  if (rc == SQLITE_OK) rc = apply(c, from);
   if (rc != SQLITE_OK) {
     /* X could not be written: readers must not see half of it, nor, under COVERED, the
     ** state before.  The word stays marked, and recovery will REDO from the log: so it is

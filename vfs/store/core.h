@@ -95,6 +95,12 @@ struct spm_conn {
 ** (SQLITE_NOTFOUND: it is none of them).  Holds the registry's mutex. */
 int spm_stores_visit(const char *path, int (*visit)(spm_store *, void *), void *) SPM_MUST_CHECK;
 
+/* Slots below have been used: what shared memory says of it, within its bounds. */
+static inline uint32_t spm_slots_end(const spm_shm *shm) {
+  uint32_t end = atomic_load(&shm->slot_high_water);
+  return end < SPM_SLOT_COUNT ? end : SPM_SLOT_COUNT;
+}
+
 static inline spm_state *spm_state_at(spm_shm *shm, uint64_t lsn) {
   return &shm->state[atomic_load_explicit(&shm->state[0].lsn, memory_order_acquire) == lsn ? 0 : 1];
 }
@@ -111,6 +117,8 @@ static inline spm_state *spm_committed(spm_shm *shm) {
 /* Nothing more is promised: every later commit, checkpoint and clean close is
 ** refused until the store has been recovered from media (S8). */
 static inline void spm_poison(spm_store *s) { atomic_store(&s->shm->poisoned, 1); }
+/* Shared memory says what cannot be: whoever wrote there, nothing in it counts any more. */
+int spm_shm_broken(spm_store *, const char *what);
 static inline bool spm_poisoned(const spm_store *s) { return atomic_load(&s->shm->poisoned) != 0; }
 
 #endif

@@ -49,11 +49,17 @@
 #define SPM_LINE_SIZE 64u         /* bytes: a cache line, a record's grain  */
 #define SPM_SEGMENT_SIZE 262144u  /* bytes: unit of log growth and reuse    */
 #define SPM_LOG_HEADER_SIZE 8192u /* bytes: the two superblock slots        */
+#define SPM_SEGMENT_COUNT (1u << 20) /* of 256 KiB: a log of 256 GiB */
 #define SPM_SUPERBLOCK_STRIDE 4096u
 #define SPM_LIFE_SIZE 16u         /* bytes: random identity of one life     */
 
 #define SPM_SUPERBLOCK_MAGIC UINT64_C(0x31676f4c6d656d50) /* "PmemLog1" */
 #define SPM_RECORD_MAGIC 0x52634c50u                      /* "PLcR"     */
+
+/* Beyond these, nothing that is signed can have been meant. */
+#define SPM_DATA_SIZE_MAX (UINT64_C(1) << 44) /* bytes of X: its blocks have 32-bit numbers */
+#define SPM_LSN_END (UINT64_C(1) << 61)       /* an LSN shares a word with two bits         */
+#define SPM_TXID_END (UINT64_C(1) << 61)
 
 /* A place in the log: where the next record goes and what it must continue. */
 typedef struct spm_log_pos {

@@ -30,7 +30,7 @@ typedef struct metrics_visit {
 } metrics_visit;
 
 static void add_slots(const spm_shm *shm, spm_metrics *m) {
-  uint32_t end = atomic_load(&shm->slot_high_water);
+  uint32_t end = spm_slots_end(shm);
   for (uint32_t i = 0; i < end && i < SPM_SLOT_COUNT; i++) {
     const spm_slot *slot = &shm->slots[i];
     m->num_reads += atomic_load_explicit(&slot->snapshots, memory_order_relaxed);
@@ -93,7 +93,7 @@ static int visit_readers(spm_store *s, void *argument) {
   spm_shm *shm = s->shm;
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  uint32_t end = atomic_load(&shm->slot_high_water);
+  uint32_t end = spm_slots_end(shm);
   int rc = SQLITE_OK;
   for (uint32_t i = 0; rc == SQLITE_OK && i < end && i < SPM_SLOT_COUNT; i++) {
     const spm_slot *slot = &shm->slots[i];

@@ -21,16 +21,23 @@ static uint32_t lowest_free(const uint64_t *map) {
   return SPM_SEGMENT_COUNT;
 }
 
+/* Segments that were ever made, as far as the file bears shared memory out. */
+static uint32_t segments_made(const spm_store *s) {
+  uint64_t bytes = atomic_load(&s->log.allocated);
+  uint64_t there = bytes < SPM_LOG_HEADER_SIZE ? 0 : (bytes - SPM_LOG_HEADER_SIZE) / SPM_SEGMENT_SIZE;
+  uint32_t made = s->shm->segments_made;
+  if (made > there) made = (uint32_t)there;
+  return made < SPM_SEGMENT_COUNT ? made : SPM_SEGMENT_COUNT;
+}
+
 /* A segment must be made of written blocks before it holds a record: on FILE an
 ** append into a hole or an unwritten extent would drag the file system's journal
 ** into every commit's fdatasync. */
 static int segment_make(spm_store *s, uint32_t segment) {
   uint64_t offset = spm_segment_offset(segment);
-  int rc = spm_region_refresh(&s->log); /* another process may have cut it */
-  if (rc == SQLITE_OK)
-    rc = segment < s->shm->segments_made
-             ? spm_region_fill(&s->log, offset, SPM_SEGMENT_SIZE)
-             : spm_region_grow(&s->log, offset + SPM_SEGMENT_SIZE, SPM_BLOCK_SIZE);
+  int rc = segment < segments_made(s)
+               ? spm_region_fill(&s->log, offset, SPM_SEGMENT_SIZE)
+               : spm_region_grow(&s->log, offset + SPM_SEGMENT_SIZE, SPM_BLOCK_SIZE);
   if (rc != SQLITE_OK) return rc;
   if (s->log.media->persistent) {
     spm_region_prefault(&s->log, offset, SPM_SEGMENT_SIZE);
@@ -49,9 +56,12 @@ static int segment_take(spm_store *s, uint32_t *segment) {
   uint32_t i = lowest_free(shm->segments);
   if (i == SPM_SEGMENT_COUNT)
     return spm_error(SQLITE_FULL, "%s: the log has reached %u segments", s->log.path, i);
-  int rc = spm_region_reaches(&s->log, spm_segment_offset(i + 1));
+  int rc = spm_region_refresh(&s->log); /* another process may have changed it */
+  uint32_t made = segments_made(s);
+  if (rc == SQLITE_OK && i > made) rc = spm_shm_broken(s, "the map of the log");
+  if (rc == SQLITE_OK) rc = spm_region_reaches(&s->log, spm_segment_offset(i + 1));
   if (rc != SQLITE_OK) return rc;
-  if (i >= shm->segments_made || bit_get(shm->punched, i)) {
+  if (i >= made || bit_get(shm->punched, i)) {
     rc = segment_make(s, i);
     if (rc != SQLITE_OK) return rc;
     bit_clear(shm->punched, i);
@@ -80,7 +90,7 @@ bool spm_segment_mark(spm_store *s, uint32_t segment) {
 /* Shared memory first: an heir must not count on space that is gone. */
 static int cut_segments(spm_store *s, uint32_t end) {
   spm_shm *shm = s->shm;
-  uint32_t made = shm->segments_made;
+  uint32_t made = segments_made(s);
   if (end >= made) return SQLITE_OK;
   shm->segments_made = end;
   for (uint32_t i = end; i < made; i++) bit_clear(shm->punched, i);
@@ -89,9 +99,11 @@ static int cut_segments(spm_store *s, uint32_t end) {
 
 int spm_log_shrink(spm_store *s, uint32_t keep, bool alone) {
   spm_shm *shm = s->shm;
-  uint32_t end = shm->segments_made;
+  int rc = spm_region_refresh(&s->log);
+  if (rc != SQLITE_OK) return rc;
+  uint32_t end = segments_made(s);
   while (alone && end > keep && !bit_get(shm->segments, end - 1)) end--;
-  int rc = cut_segments(s, end);
+  rc = cut_segments(s, end);
   for (uint32_t i = keep; rc == SQLITE_OK && i < end; i++) {
     if (bit_get(shm->segments, i) || bit_get(shm->punched, i)) continue;
     bit_set(shm->punched, i);
@@ -166,6 +178,16 @@ static int append_link(spm_store *s, spm_txn *t) {
   return rc;
 }
 
+int spm_log_check_tail(spm_store *s, const spm_state *state) {
+  const spm_log_pos *tail = &state->tail;
+  bool right = atomic_load(&state->lsn) == spm_committed_lsn(s->shm) && tail->lsn == atomic_load(&state->lsn) &&
+               tail->offset >= SPM_LOG_HEADER_SIZE && tail->offset % SPM_LINE_SIZE == 0 &&
+               tail->offset < spm_segment_offset(SPM_SEGMENT_COUNT) &&
+               room_at(tail->offset) >= -(int64_t)sizeof(spm_record); /* a LINK always has room */
+  int rc = right ? spm_region_holds(&s->log, spm_segment_offset(spm_offset_segment(tail->offset) + 1)) : SQLITE_NOTFOUND;
+  return rc == SQLITE_NOTFOUND ? spm_shm_broken(s, "the end of the log") : rc;
+}
+
 int spm_txn_begin(spm_store *s, spm_txn *t) {
   if (t->record == NULL) {
     t->record = aligned_alloc(SPM_LINE_SIZE, SPM_SEGMENT_SIZE + SPM_LINE_SIZE);
@@ -173,6 +195,8 @@ int spm_txn_begin(spm_store *s, spm_txn *t) {
     memset(t->record, 0, sizeof *t->record);
   }
   const spm_state *state = spm_committed(s->shm);
+  int rc = spm_log_check_tail(s, state);
+  if (rc != SQLITE_OK) return rc;
   t->tail = t->unstaged = state->tail;
   t->txid = state->next_txid;
   t->segment_count = t->unstaged_segments = 0;
@@ -283,7 +307,7 @@ void spm_log_reader_close(spm_log_reader *r) {
 ** ends before it does. */
 static int load_segment(spm_log_reader *r, uint64_t offset, const uint8_t **bytes) {
   *bytes = NULL;
-  if (offset < SPM_LOG_HEADER_SIZE) return SQLITE_OK;
+  if (offset < SPM_LOG_HEADER_SIZE || offset >= spm_segment_offset(SPM_SEGMENT_COUNT)) return SQLITE_OK;
   uint64_t segment = spm_offset_segment(offset);
   uint64_t start = spm_segment_offset(segment);
   if (start + SPM_SEGMENT_SIZE > atomic_load(&r->log->allocated)) {
@@ -366,4 +390,28 @@ bool spm_entries_next(spm_entry_cursor *c) {
   c->bytes = c->next + sizeof c->entry;
   c->next += spm_entry_span(length);
   return true;
+}
+
+/* The payload is the entries it counts, and nothing else. */
+static bool entries_sane(const spm_record *record) {
+  spm_entry_cursor c;
+  uint32_t count = 0;
+  for (spm_entries_open(&c, record); spm_entries_next(&c);) count++;
+  return c.next == c.end && count == record->entries;
+}
+
+bool spm_record_sane(const spm_record *record) {
+  bool empty = record->length == 0 && record->entries == 0;
+  bool sized = record->argument <= SPM_DATA_SIZE_MAX;
+  if (record->txid == 0 || record->txid >= SPM_TXID_END) return false;
+  switch (record->type) {
+    case SPM_REC_DATA:
+      return entries_sane(record) && (record->flags == 0 || (record->flags == SPM_REC_COMMIT && sized));
+    case SPM_REC_LINK: return empty && record->flags == 0;
+    case SPM_REC_PREPARE:
+      return record->flags == 0 && record->entries == 0 && sized && record->length > 0 &&
+             memchr(record + 1, 0, record->length) == NULL;
+    case SPM_REC_SETTLE: return empty && sized && record->flags <= SPM_REC_COMMIT;
+    default: return false;
+  }
 }

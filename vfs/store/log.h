@@ -25,6 +25,9 @@ int spm_log_shrink(spm_store *, uint32_t keep, bool alone) SPM_MUST_CHECK;
 
 /* ---- appending; W ---- */
 
+/* Where shared memory says that the log goes on must be a place in the log's file: an
+** append there is a store to a mapping. */
+int spm_log_check_tail(spm_store *, const spm_state *) SPM_MUST_CHECK;
 int spm_txn_begin(spm_store *, spm_txn *) SPM_MUST_CHECK;
 /* Add changed bytes; full records go to the log, not yet durable. */
 int spm_txn_add(spm_store *, spm_txn *, uint32_t block, uint32_t offset, uint32_t length,
@@ -65,6 +68,10 @@ int spm_log_next(spm_log_reader *, const spm_record **record) SPM_MUST_CHECK;
 /* Is there, anywhere in the log, a record that proves that one after `end` had
 ** been durable (S7)? */
 int spm_log_proves_loss(spm_region *log, uint64_t salt, spm_log_pos end, bool *proved) SPM_MUST_CHECK;
+
+/* Could a writer have meant this record, whose checksum is right?  Damage that no
+** checksum shows is refused rather than half understood. */
+bool spm_record_sane(const spm_record *);
 
 /* Walk the entries of a DATA record; false at its end or where it is malformed. */
 typedef struct spm_entry_cursor {

@@ -40,7 +40,7 @@ static void report_record(spm_store *s, const spm_record *record) {
   if (record->type == SPM_REC_LINK) return;
   uint32_t n = report->transaction_count;
   if (n == 0 || report->transaction[n - 1].txid != record->txid) {
-    if (n == SPM_RECOVERY_TRANSACTIONS) return;
+    if (n >= SPM_RECOVERY_TRANSACTIONS) return;
     report->transaction_count = ++n;
     report->transaction[n - 1].txid = record->txid;
     report->transaction[n - 1].first_lsn = record->lsn;
@@ -57,7 +57,7 @@ static void report_record(spm_store *s, const spm_record *record) {
 
 static void report_settled(spm_store *s, uint64_t txid, bool committed) {
   spm_recovery_report *report = &s->shm->report;
-  for (uint32_t i = 0; i < report->transaction_count; i++)
+  for (uint32_t i = 0; i < report->transaction_count && i < SPM_RECOVERY_TRANSACTIONS; i++)
     if (report->transaction[i].txid == txid)
       report->transaction[i].fate = committed ? SPM_FATE_COMMITTED : SPM_FATE_ABORTED;
 }
@@ -81,11 +81,26 @@ static int note_prepared(spm_log_summary *sum, const spm_record *record, spm_log
   return sum->prepared_super ? SQLITE_OK : SQLITE_NOMEM;
 }
 
+/* Transactions follow each other, their numbers rise, and only what ends a prepared one
+** comes after its PREPARE; where the log is read from, one may be under way, its PREPARE
+** even behind the checkpoint. */
+static bool in_order(const spm_log_summary *sum, const spm_record *record) {
+  bool settle = record->type == SPM_REC_SETTLE;
+  if (sum->open_txid == 0 ? record->txid < sum->next_txid : record->txid != sum->open_txid) return false;
+  if (sum->prepared_super != NULL) return settle || record->type == SPM_REC_LINK;
+  return !settle || !sum->begun;
+}
+
 static int summarize_record(spm_log_summary *sum, const spm_record *record, spm_log_pos after) {
   int rc = SQLITE_OK;
+  if (!spm_record_sane(record) || !in_order(sum, record))
+    return spm_error(SQLITE_CORRUPT, "the record with LSN %llu (type %u, flags %u, transaction %llu) is signed but makes no sense",
+                     (unsigned long long)record->lsn, record->type, record->flags, (unsigned long long)record->txid);
   bool settles = record->type == SPM_REC_SETTLE || (record->flags & SPM_REC_COMMIT);
   if (record->txid >= sum->next_txid) sum->next_txid = record->txid + 1;
   if (record->type == SPM_REC_PREPARE) rc = note_prepared(sum, record, after);
+  sum->open_txid = settles ? 0 : record->txid;
+  sum->begun |= settles;
   sum->unfinished = !settles && (sum->unfinished || record->type != SPM_REC_LINK);
   if (!settles) return rc;
   if (record->flags & SPM_REC_COMMIT) {

@@ -26,6 +26,8 @@ typedef struct spm_log_summary {
   spm_log_pos accepted;  /* behind the last record that settles anything          */
   uint64_t size;         /* bytes of X there                                      */
   uint64_t next_txid;
+  uint64_t open_txid;    /* of the transaction whose end has not come yet; 0: none */
+  bool begun;            /* a transaction was read from its beginning             */
   uint64_t committed;    /* transactions                                          */
   uint64_t unfinished;   /* 0 or 1                                                */
   uint64_t *aborted;     /* txids of prepared transactions with an ABORT record   */

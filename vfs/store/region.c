@@ -146,6 +146,15 @@ int spm_region_reaches(const spm_region *r, uint64_t size) {
                    r->path, (unsigned long long)size, (unsigned long long)r->reserved);
 }
 
+int spm_region_holds(spm_region *r, uint64_t size) {
+  if (size > atomic_load(&r->allocated)) {
+    int rc = spm_region_refresh(r); /* another process may have made it longer */
+    if (rc != SQLITE_OK) return rc;
+    if (size > atomic_load(&r->allocated)) return SQLITE_NOTFOUND;
+  }
+  return spm_region_reaches(r, size);
+}
+
 int spm_region_open(spm_region *r, int fd, const char *path, const spm_media *media, uint64_t room) {
   *r = (spm_region){.media = media, .base = MAP_FAILED, .fd = fd, .path = strdup(path)};
   if (r->path == NULL) {

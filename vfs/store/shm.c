@@ -77,6 +77,12 @@ int spm_shm_create(spm_store *s, const spm_superblock *block) {
   return spm_versions_init(s);
 }
 
+int spm_shm_broken(spm_store *s, const char *what) {
+  spm_poison(s);
+  return spm_error(SQLITE_CORRUPT, "%s was written over: %s; close the database everywhere to recover it",
+                   s->shared.path, what);
+}
+
 void spm_shm_ready(spm_store *s) { atomic_store(&s->shm->ready, 1); }
 
 static bool shm_fits(const spm_store *s) {

@@ -26,7 +26,6 @@
 #define SPM_SHM_MAGIC UINT64_C(0x316d68734d656d50) /* "PmeMshm1" */
 #define SPM_SHM_VERSION 3u
 #define SPM_SLOT_COUNT 1024u
-#define SPM_SEGMENT_COUNT (1u << 20) /* of 256 KiB: a log of 256 GiB */
 #define SPM_BUCKET_COUNT 16384u
 #define SPM_IMAGE_CHUNK 128u /* images a chunk */
 #define SPM_IMAGE_NONE UINT32_MAX

@@ -13,6 +13,7 @@
 /* A small commit on PMEM takes microseconds, on a slow disk an apply takes a few
 ** milliseconds.  After this long the writer is stopped, or its machine is. */
 #define WAIT_MAX_US 20000u
+#define TAKEOVERS_MAX 8u /* dead writers that one read can meet one after another */
 #define SPINS_BEFORE_CLOCK 4096u
 
 /* The word once it is idle or covered.  SQLITE_BUSY if it stays SMALL. */
@@ -36,7 +37,7 @@ static int await_word(spm_conn *c, uint64_t *word) {
 
 bool spm_snapshot_alone(spm_store *s, uint32_t self) {
   spm_shm *shm = s->shm;
-  uint32_t end = atomic_load(&shm->slot_high_water);
+  uint32_t end = spm_slots_end(shm);
   for (uint32_t i = 0; i < end; i++)
     if (i != self && atomic_load(&shm->slots[i].taken)) return false;
   return true;
@@ -57,7 +58,7 @@ static void end_pointing(spm_conn *c) {
 
 bool spm_snapshot_points(spm_store *s, uint32_t self) {
   spm_shm *shm = s->shm;
-  uint32_t end = atomic_load(&shm->slot_high_water);
+  uint32_t end = spm_slots_end(shm);
   for (uint32_t i = 0; i < end; i++)
     if (i != self && atomic_load(&shm->slots[i].pointing)) return true;
   return false;
@@ -127,7 +128,9 @@ int spm_snapshot_begin(spm_conn *c) {
     uint64_t size = atomic_load_explicit(&state->logical_size, memory_order_acquire);
     /* The state of n is overwritten only by the commit after the next. */
     if (atomic_load(&shm->published) != word) continue;
-    rc = spm_region_reaches(&c->store->data, size);
+    rc = spm_region_holds(&c->store->data, size);
+    if (rc == SQLITE_NOTFOUND || atomic_load(&state->lsn) != lsn)
+      rc = spm_shm_broken(c->store, "the newest state");
     if (rc != SQLITE_OK) {
       give_up(c);
       return rc;
@@ -169,6 +172,7 @@ __attribute__((no_sanitize("thread"))) static void racing_copy(void *to, const v
 
 /* Replace those parts of the copied range whose blocks have moved on. */
 static int patch_from_images(spm_conn *c, uint64_t offset, uint32_t n, char *to) {
+  unsigned tries = 0;
   while (n > 0) {
     uint32_t in_block = (uint32_t)(offset % SPM_BLOCK_SIZE);
     uint32_t part = SPM_BLOCK_SIZE - in_block < n ? SPM_BLOCK_SIZE - in_block : n;
@@ -176,7 +180,8 @@ static int patch_from_images(spm_conn *c, uint64_t offset, uint32_t n, char *to)
     int rc = spm_versions_read(c->store, block, c->snapshot, in_block, part, to);
     if (rc == SQLITE_BUSY) {
       rc = spm_takeover_if_dead(c);
-      if (rc == SQLITE_OK) continue;
+      if (rc == SQLITE_OK && tries++ < TAKEOVERS_MAX) continue;
+      if (rc == SQLITE_OK) rc = spm_shm_broken(c->store, "the images are for ever in change");
     }
     if (rc != SQLITE_OK && rc != SQLITE_NOTFOUND) return rc;
     offset += part;
@@ -205,7 +210,7 @@ int spm_snapshot_read(spm_conn *c, uint64_t offset, uint32_t n, void *to) {
 void spm_snapshot_scan(spm_store *s, uint32_t self, uint64_t *oldest, uint64_t *newest) {
   spm_shm *shm = s->shm;
   uint64_t committed = spm_committed_lsn(shm);
-  uint32_t end = atomic_load(&shm->slot_high_water);
+  uint32_t end = spm_slots_end(shm);
   *oldest = UINT64_MAX;
   *newest = 0;
   for (uint32_t i = 0; i < end; i++) {
@@ -220,7 +225,7 @@ void spm_snapshot_scan(spm_store *s, uint32_t self, uint64_t *oldest, uint64_t *
 
 bool spm_snapshot_list(spm_store *s, uint32_t self, uint64_t list[SPM_SLOT_COUNT], uint32_t *count) {
   spm_shm *shm = s->shm;
-  uint32_t end = atomic_load(&shm->slot_high_water);
+  uint32_t end = spm_slots_end(shm);
   *count = 0;
   for (uint32_t i = 0; i < end; i++) {
     uint64_t snapshot = atomic_load(&shm->slots[i].snapshot);
@@ -237,7 +242,7 @@ bool spm_snapshot_list(spm_store *s, uint32_t self, uint64_t list[SPM_SLOT_COUNT
 ** in between (S3).  Bytes of this process cannot be asked: they are its own. */
 void spm_snapshot_reap(spm_store *s) {
   spm_shm *shm = s->shm;
-  uint32_t end = atomic_load(&shm->slot_high_water);
+  uint32_t end = spm_slots_end(shm);
   pthread_mutex_lock(&s->slots_mutex);
   for (uint32_t i = 0; i < end; i++) {
     if (s->owned[i] || !atomic_load(&shm->slots[i].taken)) continue;

@@ -22,7 +22,10 @@ static bool superblock_valid(const spm_superblock *block) {
 static bool superblock_sane(const spm_superblock *block) {
   return block->block_size == SPM_BLOCK_SIZE && block->segment_size == SPM_SEGMENT_SIZE &&
          block->checkpoint.offset >= SPM_LOG_HEADER_SIZE &&
-         block->checkpoint.offset % SPM_LINE_SIZE == 0 && block->checkpoint.lsn != 0;
+         block->checkpoint.offset < spm_segment_offset(SPM_SEGMENT_COUNT) &&
+         block->checkpoint.offset % SPM_LINE_SIZE == 0 && block->checkpoint.lsn != 0 &&
+         block->checkpoint.lsn < SPM_LSN_END && block->next_txid != 0 && block->next_txid < SPM_TXID_END &&
+         block->logical_size <= SPM_DATA_SIZE_MAX;
 }
 
 int spm_superblock_read(spm_region *log, spm_superblock *chosen) {

@@ -93,6 +93,7 @@ static int takeover(spm_store *s) {
   const spm_state *state = spm_committed(shm);
   uint64_t from_lsn = state->tail.lsn;
   shm->counters.takeovers++;
+  if (rc == SQLITE_OK) rc = spm_log_check_tail(s, state);
   if (rc == SQLITE_OK)
     rc = spm_log_summarize(s, state->tail, atomic_load(&state->logical_size), &sum);
   spm_report_phase(s, SPM_RECOVERY_LOAD);

@@ -19,6 +19,20 @@ static char *content_of(spm_store *s, uint32_t image) {
          (uint64_t)(image % SPM_IMAGE_CHUNK) * SPM_BLOCK_SIZE;
 }
 
+/* Shared memory may have been written over: an image is looked at only if all of its chunk
+** is in the file, whatever the numbers say that lead to it. */
+static bool image_there(spm_store *s, uint32_t image) {
+  return image != SPM_IMAGE_NONE &&
+         spm_region_holds(&s->shared, chunk_offset(image) + SPM_IMAGE_CHUNK_SIZE) == SQLITE_OK;
+}
+
+/* Images there is room for: no list is longer, or it goes in a circle. */
+static uint32_t images_possible(const spm_store *s) {
+  uint64_t bytes = atomic_load(&s->shared.allocated);
+  if (bytes < SPM_SHM_IMAGES) return 0;
+  return (uint32_t)((bytes - SPM_SHM_IMAGES) / SPM_IMAGE_CHUNK_SIZE) * SPM_IMAGE_CHUNK;
+}
+
 static _Atomic uint32_t *bucket_of(spm_shm *shm, uint32_t block) {
   uint32_t hash = block * 2654435769u;
   return &shm->buckets[hash >> 18];
@@ -36,6 +50,7 @@ static void push_free(spm_store *s, uint32_t image) {
 static int add_chunk(spm_store *s) {
   spm_shm *shm = s->shm;
   uint32_t first = shm->image_count;
+  if (first % SPM_IMAGE_CHUNK != 0 || first > images_possible(s)) return spm_shm_broken(s, "the number of images");
   if (first >= SPM_IMAGE_NONE - SPM_IMAGE_CHUNK) return SQLITE_FULL;
   int rc = spm_region_grow(&s->shared, chunk_offset(first) + SPM_IMAGE_CHUNK_SIZE, SPM_BLOCK_SIZE);
   if (rc != SQLITE_OK) return rc;
@@ -62,16 +77,31 @@ int spm_versions_reserve(spm_store *s, uint64_t count) {
   return SQLITE_OK;
 }
 
+/* The first image of the free list, taken out of it; SPM_IMAGE_NONE: there is none. */
+static uint32_t take_free(spm_store *s) {
+  spm_shm *shm = s->shm;
+  uint32_t image = shm->image_free;
+  if (!image_there(s, image) || atomic_load(&meta_of(s, image)->until) != 0) return SPM_IMAGE_NONE;
+  shm->image_free = atomic_load(&meta_of(s, image)->newer);
+  shm->image_free_count--;
+  return image;
+}
+
 /* Put an image behind the newest of the queue. */
 static void enqueue_image(spm_store *s, uint32_t image) {
   spm_shm *shm = s->shm;
   spm_image_meta *meta = meta_of(s, image);
   atomic_store_explicit(&meta->newer, SPM_IMAGE_NONE, memory_order_relaxed);
-  meta->older = shm->image_newest;
-  if (shm->image_newest == SPM_IMAGE_NONE)
+  uint32_t newest = shm->image_newest;
+  if (newest != SPM_IMAGE_NONE && !image_there(s, newest)) {
+    (void)spm_shm_broken(s, "the newest image");
+    newest = SPM_IMAGE_NONE;
+  }
+  meta->older = newest;
+  if (newest == SPM_IMAGE_NONE)
     shm->image_oldest = image;
   else
-    atomic_store(&meta_of(s, shm->image_newest)->newer, image);
+    atomic_store(&meta_of(s, newest)->newer, image);
   shm->image_newest = image;
 }
 
@@ -83,37 +113,48 @@ static void link_image(spm_store *s, uint32_t image) {
   atomic_store(bucket, image);
 }
 
-void spm_versions_save(spm_store *s, uint32_t block, uint64_t until, uint64_t newest) {
-  spm_shm *shm = s->shm;
-  /* The newest image of a block is the first of its block in the bucket. */
-  for (uint32_t i = atomic_load(bucket_of(shm, block)); i != SPM_IMAGE_NONE;) {
-    spm_image_meta *meta = meta_of(s, i);
-    if (atomic_load(&meta->block) == block) {
-      if (atomic_load(&meta->until) > newest) return;
-      break;
-    }
-    i = atomic_load(&meta->next);
+/* The newest image of a block is the first of its block in the bucket: its `until`, or 0. */
+static int newest_until(spm_store *s, uint32_t block, uint64_t *until) {
+  uint32_t steps = 0;
+  *until = 0;
+  for (uint32_t i = atomic_load(bucket_of(s->shm, block)); i != SPM_IMAGE_NONE; i = atomic_load(&meta_of(s, i)->next)) {
+    if (!image_there(s, i) || steps++ > images_possible(s)) return spm_shm_broken(s, "a chain of images");
+    if (atomic_load(&meta_of(s, i)->block) != block) continue;
+    *until = atomic_load(&meta_of(s, i)->until);
+    break;
   }
-  uint32_t image = shm->image_free;
+  return SQLITE_OK;
+}
+
+int spm_versions_save(spm_store *s, uint32_t block, uint64_t until, uint64_t newest) {
+  uint64_t present;
+  int rc = newest_until(s, block, &present);
+  if (rc != SQLITE_OK || present > newest) return rc;
+  rc = spm_region_holds(&s->data, (uint64_t)block * SPM_BLOCK_SIZE + 1);
+  if (rc == SQLITE_NOTFOUND) return spm_shm_broken(s, "what readers may need of the database");
+  if (rc != SQLITE_OK) return rc;
+  uint32_t image = take_free(s);
+  if (image == SPM_IMAGE_NONE) return spm_shm_broken(s, "the free images");
   spm_image_meta *meta = meta_of(s, image);
-  shm->image_free = atomic_load(&meta->newer);
-  shm->image_free_count--;
   memcpy(content_of(s, image), s->data.base + (uint64_t)block * SPM_BLOCK_SIZE, SPM_BLOCK_SIZE);
   atomic_store(&meta->block, block);
   /* Complete from here on, for the sweep of whoever inherits the writer lock. */
   atomic_store_explicit(&meta->until, until, memory_order_release);
-  atomic_fetch_add(&shm->images_live, 1);
+  atomic_fetch_add(&s->shm->images_live, 1);
   enqueue_image(s, image);
   link_image(s, image);
+  return SQLITE_OK;
 }
 
 /* Take an image out of its bucket, where `link` points to it, and out of the queue, and
 ** put it with the retired ones.  What readers follow stays as it is: one that stands on
 ** it goes on to the rest of its chain. */
-static void unlink_image(spm_store *s, _Atomic uint32_t *link, uint32_t image, uint32_t *retired) {
+static bool unlink_image(spm_store *s, _Atomic uint32_t *link, uint32_t image, uint32_t *retired) {
   spm_shm *shm = s->shm;
   spm_image_meta *meta = meta_of(s, image);
   uint32_t newer = atomic_load(&meta->newer), older = meta->older;
+  if ((newer != SPM_IMAGE_NONE && !image_there(s, newer)) || (older != SPM_IMAGE_NONE && !image_there(s, older)))
+    return false;
   atomic_store(link, atomic_load(&meta->next));
   if (older == SPM_IMAGE_NONE)
     shm->image_oldest = newer;
@@ -126,6 +167,7 @@ static void unlink_image(spm_store *s, _Atomic uint32_t *link, uint32_t image, u
   meta->older = *retired;
   *retired = image;
   atomic_fetch_sub(&shm->images_live, 1);
+  return true;
 }
 
 /* Before anything that was unlinked is used again. */
@@ -144,26 +186,33 @@ static void free_retired(spm_store *s, uint32_t image) {
   }
 }
 
-static void unlink_oldest(spm_store *s, uint32_t *retired) {
-  uint32_t image = s->shm->image_oldest;
+/* False: the lists lead nowhere, or in a circle. */
+static bool unlink_oldest(spm_store *s, uint32_t *retired) {
+  uint32_t image = s->shm->image_oldest, steps = 0;
   _Atomic uint32_t *link = bucket_of(s->shm, atomic_load(&meta_of(s, image)->block));
-  while (atomic_load(link) != image) link = &meta_of(s, atomic_load(link))->next;
-  unlink_image(s, link, image, retired);
+  for (uint32_t at; (at = atomic_load(link)) != image; link = &meta_of(s, at)->next)
+    if (!image_there(s, at) || steps++ > images_possible(s)) return false;
+  return unlink_image(s, link, image, retired);
 }
 
 void spm_versions_reclaim(spm_store *s, uint64_t oldest, uint32_t limit) {
-  spm_shm *shm = s->shm;
   uint32_t retired = SPM_IMAGE_NONE;
-  while (limit-- > 0 && shm->image_oldest != SPM_IMAGE_NONE &&
-         atomic_load(&meta_of(s, shm->image_oldest)->until) <= oldest)
-    unlink_oldest(s, &retired);
+  for (uint32_t image; limit-- > 0 && (image = s->shm->image_oldest) != SPM_IMAGE_NONE;) {
+    bool there = image_there(s, image);
+    if (there && atomic_load(&meta_of(s, image)->until) > oldest) break;
+    if (there && unlink_oldest(s, &retired)) continue;
+    (void)spm_shm_broken(s, "the oldest images");
+    break;
+  }
   free_retired(s, retired);
 }
 
 /* The `until` of the next older image of the same block, 0: there is none. */
 static uint64_t until_before(spm_store *s, uint32_t image) {
   uint32_t block = atomic_load(&meta_of(s, image)->block);
-  for (uint32_t i = atomic_load(&meta_of(s, image)->next); i != SPM_IMAGE_NONE; i = atomic_load(&meta_of(s, i)->next))
+  uint32_t steps = 0;
+  for (uint32_t i = atomic_load(&meta_of(s, image)->next); image_there(s, i) && steps++ < images_possible(s);
+       i = atomic_load(&meta_of(s, i)->next))
     if (atomic_load(&meta_of(s, i)->block) == block) return atomic_load(&meta_of(s, i)->until);
   return 0;
 }
@@ -176,18 +225,27 @@ static bool image_needed(spm_store *s, uint32_t image, const uint64_t *snapshots
   return false;
 }
 
+/* One bucket.  False: its chain leads nowhere, or in a circle. */
+static bool sweep_bucket(spm_store *s, _Atomic uint32_t *link, const uint64_t *snapshots, uint32_t count,
+                         uint32_t *retired) {
+  uint32_t steps = 0;
+  for (uint32_t image; (image = atomic_load(link)) != SPM_IMAGE_NONE;) {
+    if (!image_there(s, image) || steps++ > images_possible(s)) return false;
+    if (image_needed(s, image, snapshots, count))
+      link = &meta_of(s, image)->next;
+    else if (!unlink_image(s, link, image, retired))
+      return false;
+  }
+  return true;
+}
+
 void spm_versions_sweep(spm_store *s, const uint64_t *snapshots, uint32_t count, uint32_t buckets) {
   spm_shm *shm = s->shm;
   uint32_t retired = SPM_IMAGE_NONE;
-  while (buckets-- > 0) {
-    _Atomic uint32_t *link = &shm->buckets[shm->sweep_bucket++ % SPM_BUCKET_COUNT];
-    for (uint32_t image; (image = atomic_load(link)) != SPM_IMAGE_NONE;) {
-      if (image_needed(s, image, snapshots, count))
-        link = &meta_of(s, image)->next;
-      else
-        unlink_image(s, link, image, &retired);
-    }
-  }
+  bool whole = true;
+  while (whole && buckets-- > 0)
+    whole = sweep_bucket(s, &shm->buckets[shm->sweep_bucket++ % SPM_BUCKET_COUNT], snapshots, count, &retired);
+  if (!whole) (void)spm_shm_broken(s, "a chain of images");
   free_retired(s, retired);
 }
 
@@ -200,13 +258,12 @@ static int compare_images(const void *a, const void *b) {
 
 /* Unlink the images above `last`, mark the others.  A chain that leads nowhere, or in a
 ** circle, is damage. */
-static int walk_chains(spm_store *s, uint64_t last, bool *linked) {
+static int walk_chains(spm_store *s, uint64_t last, uint32_t count, bool *linked) {
   spm_shm *shm = s->shm;
   for (uint32_t bucket = 0; bucket < SPM_BUCKET_COUNT; bucket++) {
     _Atomic uint32_t *link = &shm->buckets[bucket];
     for (uint32_t image; (image = atomic_load(link)) != SPM_IMAGE_NONE;) {
-      if (image >= shm->image_count || linked[image])
-        return spm_error(SQLITE_CORRUPT, "%s: the shared memory is damaged: bucket %u", s->path, bucket);
+      if (image >= count || linked[image]) return spm_shm_broken(s, "a chain of images");
       linked[image] = atomic_load(&meta_of(s, image)->until) <= last;
       if (linked[image])
         link = &meta_of(s, image)->next;
@@ -225,12 +282,12 @@ static bool image_half_saved(spm_store *s, uint32_t image, uint64_t last) {
 }
 
 /* Empty queue and free list, and sort what belongs into each. */
-static uint32_t sort_images(spm_store *s, uint64_t last, const bool *linked, uint64_t (*order)[2]) {
+static uint32_t sort_images(spm_store *s, uint64_t last, uint32_t count, const bool *linked, uint64_t (*order)[2]) {
   spm_shm *shm = s->shm;
   uint32_t live = 0;
   shm->image_free = shm->image_oldest = shm->image_newest = SPM_IMAGE_NONE;
   shm->image_free_count = 0;
-  for (uint32_t i = shm->image_count; i-- > 0;) {
+  for (uint32_t i = count; i-- > 0;) {
     if (linked[i] || image_half_saved(s, i, last)) {
       order[live][0] = atomic_load(&meta_of(s, i)->until);
       order[live++][1] = i;
@@ -244,15 +301,17 @@ static uint32_t sort_images(spm_store *s, uint64_t last, const bool *linked, uin
 
 int spm_versions_rebuild(spm_store *s, uint64_t last) {
   spm_shm *shm = s->shm;
-  uint64_t(*order)[2] = malloc((shm->image_count + 1) * sizeof *order);
-  bool *linked = calloc(shm->image_count + 1, sizeof *linked);
-  int rc = order && linked ? walk_chains(s, last, linked) : SQLITE_NOMEM;
+  uint32_t count = shm->image_count;
+  if (count > images_possible(s)) return spm_shm_broken(s, "the number of images");
+  uint64_t(*order)[2] = malloc(((size_t)count + 1) * sizeof *order);
+  bool *linked = calloc((size_t)count + 1, sizeof *linked);
+  int rc = order && linked ? walk_chains(s, last, count, linked) : SQLITE_NOMEM;
   if (rc == SQLITE_OK) {
     /* Its writer adds before it links and takes away after it has unlinked: for readers
     ** it has never been too small. */
     atomic_fetch_add(&shm->images_live, 1);
     move_on(s);
-    uint32_t live = sort_images(s, last, linked, order);
+    uint32_t live = sort_images(s, last, count, linked, order);
     for (uint32_t i = 0; i < live; i++) {
       uint32_t image = (uint32_t)order[i][1];
       enqueue_image(s, image);
@@ -267,30 +326,25 @@ int spm_versions_rebuild(spm_store *s, uint64_t last) {
 
 /* ---- the reader's side ---- */
 
-/* Asked after an image's number was read, never before: a chunk that was added in
-** between would end the walk at its first image, with those behind it unseen. */
-static uint32_t image_count(const spm_shm *shm) {
-  return atomic_load_explicit(&shm->image_count, memory_order_acquire);
-}
-
-/* The image of `block` that `snapshot` needs; SPM_IMAGE_NONE if the block in place
-** is right.  Steps are bounded: a walk that meets a change may go astray. */
-static uint32_t find_image(spm_store *s, uint32_t block, uint64_t snapshot) {
-  uint32_t best = SPM_IMAGE_NONE;
+/* The image of `block` that `snapshot` needs; SPM_IMAGE_NONE if the block in place is
+** right.  A walk that meets a change may go astray: so its steps are bounded, and false,
+** it led nowhere or in a circle, means something only if there was no change. */
+static bool find_image(spm_store *s, uint32_t block, uint64_t snapshot, uint32_t *best) {
   uint64_t best_until = UINT64_MAX;
   uint32_t steps = 0;
-  for (uint32_t i = atomic_load_explicit(bucket_of(s->shm, block), memory_order_acquire);
-       i < image_count(s->shm) && steps < image_count(s->shm); steps++) {
+  *best = SPM_IMAGE_NONE;
+  for (uint32_t i = atomic_load_explicit(bucket_of(s->shm, block), memory_order_acquire); i != SPM_IMAGE_NONE;) {
+    if (!image_there(s, i) || steps++ > images_possible(s)) return false;
     spm_image_meta *meta = meta_of(s, i);
     uint64_t until = atomic_load_explicit(&meta->until, memory_order_acquire);
     if (atomic_load_explicit(&meta->block, memory_order_relaxed) == block && until > snapshot &&
         until < best_until) {
-      best = i;
+      *best = i;
       best_until = until;
     }
     i = atomic_load_explicit(&meta->next, memory_order_acquire);
   }
-  return best;
+  return true;
 }
 
 int spm_versions_read(spm_store *s, uint32_t block, uint64_t snapshot, uint32_t offset, uint32_t n,
@@ -298,13 +352,13 @@ int spm_versions_read(spm_store *s, uint32_t block, uint64_t snapshot, uint32_t 
   spm_shm *shm = s->shm;
   for (uint32_t attempt = 0; attempt < 1u << 14; attempt++) {
     uint64_t before = atomic_load_explicit(&shm->versions_changed, memory_order_acquire);
-    int rc = spm_region_reaches(&s->shared, chunk_offset(image_count(shm)));
-    if (rc != SQLITE_OK) return rc;
-    uint32_t image = find_image(s, block, snapshot);
+    uint32_t image;
+    bool whole = find_image(s, block, snapshot, &image);
     if (image != SPM_IMAGE_NONE) memcpy(to, content_of(s, image) + offset, n);
     atomic_thread_fence(memory_order_acquire);
-    if (atomic_load_explicit(&shm->versions_changed, memory_order_relaxed) == before)
-      return image == SPM_IMAGE_NONE ? SQLITE_NOTFOUND : SQLITE_OK;
+    if (atomic_load_explicit(&shm->versions_changed, memory_order_relaxed) != before) continue;
+    if (!whole) return spm_shm_broken(s, "a chain of images");
+    return image == SPM_IMAGE_NONE ? SQLITE_NOTFOUND : SQLITE_OK;
   }
   return SQLITE_BUSY;
 }

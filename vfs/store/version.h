@@ -35,8 +35,8 @@ int spm_versions_init(spm_store *) SPM_MUST_CHECK;
 /* W: make sure that `count` images can be saved without fail (S10). */
 int spm_versions_reserve(spm_store *, uint64_t count) SPM_MUST_CHECK;
 /* W: save the present content of `block`, unless snapshots up to `newest` have
-** what they need.  Must have been reserved. */
-void spm_versions_save(spm_store *, uint32_t block, uint64_t until, uint64_t newest);
+** what they need.  Must have been reserved, and then fails only where shared memory is broken. */
+int spm_versions_save(spm_store *, uint32_t block, uint64_t until, uint64_t newest) SPM_MUST_CHECK;
 /* W: free what no snapshot at or above `oldest` needs, `limit` images at most. */
 void spm_versions_reclaim(spm_store *, uint64_t oldest, uint32_t limit);
 /* W: go over the next `buckets` buckets and free the images that none of `count` live
