@@ -146,7 +146,7 @@ static int take_off(spm_region *data) {
   int rc = spm_region_read(data, COUNTER_AT, counter, sizeof counter);
   if (rc != SQLITE_OK) return rc;
   spm_put4(counter, spm_get4(counter) + 1);
-  memcpy(rest + LIFE_SIZE - LIFE_HEAD_SIZE, counter, sizeof counter);
+  memcpy(rest + (LIFE_SIZE - LIFE_HEAD_SIZE), counter, sizeof counter);
   rc = write_durably(data, LIFE_AT, none, sizeof none);
   if (rc == SQLITE_OK) rc = write_durably(data, LIFE_AT + LIFE_HEAD_SIZE, rest, sizeof rest);
   if (rc == SQLITE_OK) rc = write_durably(data, COUNTER_AT, counter, sizeof counter);
