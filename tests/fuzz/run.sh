@@ -28,7 +28,7 @@ export UBSAN_OPTIONS=print_stacktrace=1
 target() {
   name=$1 what=$2
   shift 2
-  log=$SPM_FUZZ_FOLDER/log
+  log=$SPM_FUZZ_FOLDER/output
   if ! "build-fuzz/fuzz_$name" -timeout=30 -rss_limit_mb=3000 -artifact_prefix=build-fuzz/found/ "$@" >"$log" 2>&1; then
     grep -v 'NEW\|REDUCE\|pulse' "$log"
     echo "FAILED: $name, $what"
@@ -39,7 +39,7 @@ target() {
 
 for name; do
   corpus=tests/fuzz/corpus/$name
-  new=${SPM_FUZZ_KEEP:-$SPM_FUZZ_FOLDER}/$name
+  new=${SPM_FUZZ_KEEP:-$SPM_FUZZ_FOLDER/new}/$name
   mkdir -p "$new"
   if [ "$how" = check ]; then
     target "$name" "the kept corpus" -runs=0 "$corpus"
