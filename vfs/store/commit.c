@@ -522,6 +522,15 @@ static void tidy(spm_conn *c, uint64_t before) {
     spm_notice("%s: housekeeping after a commit failed: %s", s->path, spm_last_error());
 }
 
+/* The transaction is committed, but only the log says so: until recovery has read it there,
+** nobody may read the state before, this connection in its snapshot included. */
+static void bar_readers(spm_conn *c) {
+  spm_poison(c->store);
+  spm_mark(c->store, SPM_PHASE_SMALL);
+  c->marked = false; /* for good: no rollback may take it back */
+  c->unreadable = true;
+}
+
 int spm_commit_finish(spm_conn *c) {
   if (!c->modified) return SQLITE_OK;
   spm_store *s = c->store;
@@ -536,7 +545,7 @@ int spm_commit_finish(spm_conn *c) {
   if (rc != SQLITE_OK) {
     /* A prepared transaction is decided by its super-journal, which is gone by now:
     ** recovery will commit it.  Until then nobody may go on without it (S20). */
-    if (c->stage == SPM_PREPARED) spm_poison(s);
+    if (c->stage == SPM_PREPARED) bar_readers(c);
     (void)spm_commit_rollback(c);
     return rc == SQLITE_FULL ? rc : (rc & 0xff) == SQLITE_IOERR ? rc : SQLITE_IOERR;
   }
@@ -548,9 +557,7 @@ int spm_commit_finish(spm_conn *c) {
     /* X could not be written: readers must not see half of it, nor, under COVERED, the
     ** state before.  The word stays marked, and recovery will REDO from the log: so it is
     ** committed, and whoever were told that it failed would see it come back to life (S8). */
-    spm_poison(s);
-    spm_mark(s, SPM_PHASE_SMALL);
-    c->marked = false; /* for good: no rollback may take it back */
+    bar_readers(c);
     forget(c);
     return SQLITE_OK;
   }

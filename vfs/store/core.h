@@ -84,6 +84,7 @@ struct spm_conn {
   bool holding;           /* nobody else commits while this snapshot lasts */
   bool writing;           /* owns the writer word */
   bool modified;          /* wrote something in this transaction */
+  bool unreadable;        /* its own commit is durable, and not in X, or by half */
   bool marked;            /* the published word says SMALL or COVERED on its behalf */
   spm_stage stage;
   uint64_t size;          /* bytes of X as the transaction sees it */

@@ -439,6 +439,8 @@ bool spm_conn_writer_exists(const spm_conn *c) {
 }
 
 int spm_conn_read(spm_conn *c, uint64_t offset, uint32_t n, void *to) {
+  if (c->unreadable)
+    return spm_error(SQLITE_IOERR, "%s: an earlier write failed; close it everywhere to recover it", c->store->path);
   return c->writing && c->modified ? spm_write_read(c, offset, n, to)
                                    : spm_snapshot_read(c, offset, n, to);
 }
@@ -446,7 +448,7 @@ int spm_conn_read(spm_conn *c, uint64_t offset, uint32_t n, void *to) {
 void spm_conn_want_pointers(spm_conn *c, bool wanted) { c->wants_pointers = wanted; }
 
 const void *spm_conn_pointer(spm_conn *c, uint64_t offset, uint32_t n) {
-  if (!c->pointing || n == 0 || offset + n > c->snapshot_size) return NULL;
+  if (!c->pointing || c->unreadable || n == 0 || offset + n > c->snapshot_size) return NULL;
   if (c->writing && c->modified && spm_write_touches(c, offset, n)) return NULL;
   return c->store->data.base + offset;
 }
