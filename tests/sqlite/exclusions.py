@@ -3,7 +3,8 @@
 excluded.txt is a list of groups. A group is a line [key], its reason as lines that begin with #, and
 entries: the name of a test file, then words, continued on indented lines.
 
-    NAME        a test that fails; with * and ? it stands for all that match, and all of these fail
+    NAME        a test that fails; with * and ? it stands for all that match, and all of these fail;
+                {2..9} stands for each of the numbers
     ~NAME       tests that may fail or pass: what they see depends on timing
     :runs N     the file runs N tests, where stock SQLite runs another number
     :ends N     the file stops after N tests or more with an error of its own, without a summary
@@ -27,7 +28,7 @@ class Expected:
     skip: bool = False
 
     def add(self, words):
-        words = list(words)
+        words = [each for word in words for each in numbers(word)]
         while words:
             word = words.pop(0)
             if word in (":runs", ":ends"):
@@ -45,6 +46,15 @@ class Group:
     key: str
     reason: str = ""
     entries: list = field(default_factory=list)  # (file, words)
+
+
+def numbers(word):
+    """A word with {a..b} in it, once for each number."""
+    found = re.fullmatch(r"(.*)\{(\d+)\.\.(\d+)\}(.*)", word)
+    if not found:
+        return [word]
+    before, first, last, after = found.groups()
+    return [f"{before}{n}{after}" for n in range(int(first), int(last) + 1)]
 
 
 def read_groups(path):
@@ -77,6 +87,12 @@ def by_file(groups):
 
 def pattern(glob):
     return re.compile(fnmatch.translate(glob)).match
+
+
+def count(group, result):
+    """How many of the tests that failed in a file are in the group."""
+    expected = by_file([group]).get(result.file, Expected())
+    return sum(any(pattern(p)(name) for p in expected.names + expected.flaky) for name in set(result.failed))
 
 
 def judge(result, expected, stock_tests):

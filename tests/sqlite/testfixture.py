@@ -146,13 +146,15 @@ def write_results(path, results):
                   sep="\t", file=out)
 
 
-def summarize(options, results, wrong, skipped, seconds):
-    failed = sum(len(r.failed) for r in results)
-    rows = (("files run", len(results)), ("files skipped", len(skipped)),
-            ("tests run", sum(r.tests for r in results)), ("tests failed as excluded.txt says", failed),
-            ("files opened on the VFS", sum(r.opens for r in results)), ("unexpected", len(wrong)),
-            ("seconds", round(seconds)))
-    print(f"\nSQLite's {options.permutation} tests")
+def summarize(options, groups, results, wrong, skipped, seconds):
+    tests, failed = sum(r.tests for r in results), sum(len(set(r.failed)) for r in results)
+    rows = [("files", len(results) + len(skipped)), ("  with every test passed", sum(r.status == "pass" for r in results)),
+            ("  ended early", sum(r.status in ("crash", "timeout") for r in results)), ("  not run", len(skipped)),
+            ("tests run", tests), ("  passed", tests - failed), ("  failed", failed)]
+    rows += [(f"    [{group.key}]", sum(exclusions.count(group, r) for r in results)) for group in groups]
+    rows += [("databases and journals opened on pmem", sum(r.opens for r in results)),
+             ("seconds", round(seconds)), ("UNEXPECTED", len(wrong))]
+    print(f"\nSQLite's test scripts, permutation {options.permutation}")
     for name, value in rows:
         print(f"  {name:<40}{value:>8}")
 
@@ -177,7 +179,8 @@ def parse_arguments():
 def main():
     options = parse_arguments()
     counts = read_counts(HERE / "counts.txt")
-    expected = exclusions.by_file(exclusions.read_groups(HERE / "excluded.txt")) if options.extension else {}
+    groups = exclusions.read_groups(HERE / "excluded.txt") if options.extension else []
+    expected = exclusions.by_file(groups)
     nothing = exclusions.Expected()
     files = options.files or (options.suite / "veryquick.list").read_text().split()
     skipped = [file for file in files if expected.get(file, nothing).skip and not options.files]
@@ -196,7 +199,7 @@ def main():
         wrong += [f"{file} is in counts.txt and not in the suite" for file in counts if file not in files]
     for line in wrong:
         print(line)
-    summarize(options, results, wrong, skipped, time.monotonic() - began)
+    summarize(options, groups, results, wrong, skipped, time.monotonic() - began)
     return 1 if wrong and options.extension else 0
 
 
