@@ -1,6 +1,7 @@
 """What of SQLite's tests is expected to fail here: excluded.txt, and the judgement by it.
 
-excluded.txt is a list of groups. A group is a line [key], its reason as lines that begin with #, and
+excluded.txt is a list of groups; excluded-full.txt, which adds to it for files of full length, is another.
+A group is a line [key], its reason as lines that begin with #, and
 entries: the name of a test file, then words, continued on indented lines.
 
     NAME        a test that fails; with * and ? it stands for all that match, and all of these fail;

@@ -11,7 +11,11 @@ check-sqlite: sqlite-suite
 	@./tests/sqlite/programs.sh $(SQLITE_SUITE) $(BUILD)/pmem.so
 	@./tests/sqlite/testfixture.py --suite $(SQLITE_SUITE) --extension $(BUILD)/pmem.so
 
+# The files near the VFS at full length: ioerr, crash, fault, thread and their like.
+check-sqlite-full: sqlite-suite
+	@./tests/sqlite/testfixture.py --suite $(SQLITE_SUITE) --extension $(BUILD)/pmem.so --permutation full
+
 soak-sqlite: sqlite-suite
 	@./tests/sqlite/programs.sh $(SQLITE_SUITE) $(BUILD)/pmem.so long
 
-.PHONY: sqlite-suite check-sqlite soak-sqlite
+.PHONY: sqlite-suite check-sqlite check-sqlite-full soak-sqlite

@@ -135,7 +135,7 @@ def read_log(file, text, code, opens, seconds):
 
 
 def read_counts(path):
-    """Tests a file of veryquick runs on stock SQLite."""
+    """The files of a run, and how many tests each has on stock SQLite."""
     return {file: int(tests) for file, tests in (line.split() for line in path.read_text().splitlines())}
 
 
@@ -164,11 +164,12 @@ def parse_arguments():
     parser.add_argument("--suite", type=pathlib.Path, default=TOP / "build/sqlite/current", help="what build.sh made")
     parser.add_argument("--extension", type=pathlib.Path, default=TOP / "build/pmem.so")
     parser.add_argument("--stock", action="store_true", help="no extension, no judgement: what stock SQLite does")
-    parser.add_argument("--permutation", default="veryquick")
+    parser.add_argument("--permutation", choices=("veryquick", "full"), default="veryquick",
+                        help="full: the files near the VFS at full length, besides those of veryquick ioerr, crash and their like")
     parser.add_argument("--out", type=pathlib.Path, default=TOP / "build/sqlite/results", help="logs and results.tsv")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--timeout", type=float, default=300, help="seconds for a file")
-    parser.add_argument("files", nargs="*", help="test files; all of veryquick otherwise")
+    parser.add_argument("files", nargs="*", help="test files; all of counts-PERMUTATION.txt otherwise")
     options = parser.parse_args()
     options.suite = options.suite.resolve()
     if options.stock:
@@ -178,11 +179,13 @@ def parse_arguments():
 
 def main():
     options = parse_arguments()
-    counts = read_counts(HERE / "counts.txt")
+    counts = read_counts(HERE / f"counts-{options.permutation}.txt")
     groups = exclusions.read_groups(HERE / "excluded.txt") if options.extension else []
+    if groups and options.permutation == "full":
+        groups += exclusions.read_groups(HERE / "excluded-full.txt")
     expected = exclusions.by_file(groups)
     nothing = exclusions.Expected()
-    files = options.files or (options.suite / "veryquick.list").read_text().split()
+    files = options.files or list(counts)
     skipped = [file for file in files if expected.get(file, nothing).skip and not options.files]
     began = time.monotonic()
     runner = Runner(options)
@@ -194,9 +197,10 @@ def main():
     write_results(options.out / "results.tsv", results)
     wrong = [line for r in results
              for line in exclusions.judge(r, expected.get(r.file, nothing), counts.get(r.file, r.tests))]
-    if not options.files:
-        wrong += [f"{file} is in excluded.txt and not in the suite" for file in expected if file not in files]
-        wrong += [f"{file} is in counts.txt and not in the suite" for file in counts if file not in files]
+    there = set((options.suite / f"{options.permutation}.list").read_text().split())
+    if options.permutation == "veryquick" and not options.files:
+        wrong += [f"{file} is in the suite and not in counts-veryquick.txt" for file in there - set(counts)]
+        wrong += [f"{file} is in excluded.txt and not in the suite" for file in set(expected) - there]
     for line in wrong:
         print(line)
     summarize(options, groups, results, wrong, skipped, time.monotonic() - began)
