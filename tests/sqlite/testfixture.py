@@ -151,7 +151,10 @@ def summarize(options, groups, results, wrong, skipped, seconds):
     rows = [("files", len(results) + len(skipped)), ("  with every test passed", sum(r.status == "pass" for r in results)),
             ("  ended early", sum(r.status in ("crash", "timeout") for r in results)), ("  not run", len(skipped)),
             ("tests run", tests), ("  passed", tests - failed), ("  failed", failed)]
-    rows += [(f"    [{group.key}]", sum(exclusions.count(group, r) for r in results)) for group in groups]
+    reasons = collections.Counter()
+    for group in groups:
+        reasons[group.key] += sum(exclusions.count(group, r) for r in results)
+    rows += [(f"    [{key}]", n) for key, n in reasons.items() if n]
     rows += [("databases and journals opened on pmem", sum(r.opens for r in results)),
              ("seconds", round(seconds)), ("UNEXPECTED", len(wrong))]
     print(f"\nSQLite's test scripts, permutation {options.permutation}")
