@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 Suite *decision_suite(void);
+Suite *together_suite(void);
 Suite *format_suite(void);
 Suite *processes_suite(void);
 Suite *log_suite(void);

@@ -117,6 +117,8 @@ int spm_vfs_register(bool make_default) {
   return sqlite3_vfs_register(&vfs, make_default);
 }
 
+bool spm_vfs_owns(sqlite3_file *file) { return spm_dbfile_of(file) != NULL; }
+
 char *spm_vfs_refusal(sqlite3 *db) {
   sqlite3_file *file = NULL;
   (void)sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &file);

@@ -16,4 +16,7 @@ int spm_vfs_register(bool make_default) SPM_MUST_CHECK;
 /* Why the main database of a new connection was refused (sqlite3_malloc), or NULL. */
 char *spm_vfs_refusal(sqlite3 *);
 
+/* Is it a file of this VFS, under no other one? */
+bool spm_vfs_owns(sqlite3_file *);
+
 #endif

@@ -226,7 +226,7 @@ void spm_decision_settle(const char *path, bool commit) {
 
 void spm_decision_settle_end(void) { settled_path = NULL; }
 
-static int ask(const char *path, const char *text, bool *committed) {
+int spm_decision_ask(const char *path, const char *text, bool *committed) {
   spm_decision d;
   if (settled_path != NULL && strcmp(settled_path, path) == 0) {
     *committed = settled_commit;
@@ -249,4 +249,4 @@ static int settled(const char *path, const char *text) {
   return SQLITE_OK;
 }
 
-void spm_decision_install(void) { spm_kv_host_decisions = (spm_kv_decisions){ask, settled}; }
+void spm_decision_install(void) { spm_kv_host_decisions = (spm_kv_decisions){spm_decision_ask, settled}; }

@@ -50,6 +50,8 @@ struct spm_kv;
 int spm_decision_put(struct spm_kv *, const spm_decision *) SPM_MUST_CHECK;
 int spm_decision_forget(struct spm_kv *, const spm_decision *) SPM_MUST_CHECK;
 
+/* Is the transaction committed that was prepared in the store at `path`? */
+int spm_decision_ask(const char *path, const char *reference, bool *committed) SPM_MUST_CHECK;
 /* Answer for every key-value store of this process (kvhost.h). */
 void spm_decision_install(void);
 

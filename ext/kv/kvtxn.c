@@ -12,10 +12,17 @@
 
 /* --------------------------------------------------------- begin and end -- */
 
+static void forget_decider(spm_kvtxn *t) {
+  sqlite3_free(t->reference);
+  t->reference = NULL;
+  t->decider = NULL;
+}
+
 /* What was staged is still in the write set. */
 void spm_kvtxn_reopen(spm_session *s) {
   spm_kvtxn *t = &s->txn;
   if (t->writer == NULL) return;
+  forget_decider(t);
   if (t->writer == t->reader->kv)
     spm_kv_downgrade(t->writer);
   else
@@ -31,6 +38,7 @@ int spm_kvtxn_begin(spm_session *s) {
   int rc = spm_session_read(s, &t->reader);
   if (rc != SQLITE_OK) return rc;
   t->state = SPM_KVTXN_ACTIVE;
+  t->alone = sqlite3_get_autocommit(s->db) != 0;
   t->begin = spm_changes_sequence(s->changes);
   return SQLITE_OK;
 }
@@ -323,26 +331,21 @@ static int apply(spm_session *s) {
   return rc;
 }
 
-static int stage(spm_session *s) {
+int spm_kvtxn_lock(spm_session *s) {
   spm_kvtxn *t = &s->txn;
   int rc = SQLITE_OK;
   if (t->spare == NULL && spm_changes_held(s->changes)) rc = spm_changes_new(&t->spare);
   if (rc == SQLITE_OK) rc = lock_and_validate(s);
   if (rc == SQLITE_OK) rc = apply(s);
-  if (rc == SQLITE_OK) rc = spm_kv_stage(t->writer);
+  if (rc != SQLITE_OK) spm_kvtxn_reopen(s);
   return rc;
 }
 
-int spm_kvtxn_sync(spm_session *s) {
-  spm_kvtxn *t = &s->txn;
-  if (t->state != SPM_KVTXN_ACTIVE || spm_changes_empty(s->changes)) return SQLITE_OK;
-  int rc = stage(s);
-  if (rc == SQLITE_OK)
-    t->state = SPM_KVTXN_STAGED;
-  else
-    spm_kvtxn_reopen(s);
-  return rc;
+bool spm_kvtxn_has_work(const spm_session *s) {
+  return s->txn.state == SPM_KVTXN_ACTIVE && !spm_changes_empty(s->changes);
 }
+
+void spm_kvtxn_leave_in_doubt(spm_session *s) { spm_conn_poison(spm_kv_conn(s->txn.writer)); }
 
 int spm_kvtxn_commit(spm_session *s) {
   spm_kvtxn *t = &s->txn;
@@ -353,6 +356,7 @@ int spm_kvtxn_commit(spm_session *s) {
     rc = spm_kv_commit(t->writer);
     renew_changes(s);
   }
+  forget_decider(t);
   t->writer = NULL;
   end(s);
   return rc;

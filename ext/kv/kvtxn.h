@@ -7,11 +7,12 @@
 ** The transaction reads the snapshot of its first write, and its own write set over it.
 ** At COMMIT, in order:
 **
-**   xSync     become the writer; if others have committed since that snapshot, compare
+**   lock      become the writer; if others have committed since that snapshot, compare
 **             what was written (and, serializable, what was read) with what is there now
-**             (K6); put the write set into the trees; reserve whatever could fail
-**   xCommit   one durability point
-**   xRollback drop it all, before or after xSync
+**             (K6); put the write set into the trees
+**   stage     reserve whatever could fail, or be prepared: together.h
+**   commit    one durability point
+**   rollback  drop it all, at any time before
 **
 ** First committer wins: who comes later and finds a key of its own changed is told
 ** SQLITE_BUSY_SNAPSHOT and the key, and SQLite rolls it back.  A transaction whose COMMIT
@@ -26,7 +27,11 @@
 int spm_kvtxn_begin(spm_session *) SPM_MUST_CHECK;
 /* After a COMMIT that was refused the user goes on: give the store's lock back. */
 void spm_kvtxn_reopen(spm_session *);
-int spm_kvtxn_sync(spm_session *) SPM_MUST_CHECK;
+/* Is there anything to commit that has not been staged? */
+bool spm_kvtxn_has_work(const spm_session *);
+int spm_kvtxn_lock(spm_session *) SPM_MUST_CHECK;
+/* It is prepared, and nobody can say now what was decided: only recovery may. */
+void spm_kvtxn_leave_in_doubt(spm_session *);
 /* Its result reaches nobody but the error log: SQLite has decided by then. */
 int spm_kvtxn_commit(spm_session *);
 void spm_kvtxn_rollback(spm_session *);

@@ -33,6 +33,14 @@ spm_session *spm_session_find(sqlite3 *db, const char *path) {
   return s;
 }
 
+spm_session *spm_session_following(sqlite3 *db, const spm_session *after) {
+  pthread_mutex_lock(&mutex);
+  spm_session *s = after != NULL ? after->next : sessions;
+  while (s != NULL && s->db != db) s = s->next;
+  pthread_mutex_unlock(&mutex);
+  return s;
+}
+
 static void add_to_list(spm_session *s) {
   pthread_mutex_lock(&mutex);
   s->next = sessions;

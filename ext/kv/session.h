@@ -19,6 +19,7 @@
 #define SPM_KV_SESSION_H
 
 #include "changes.h"
+#include "decision.h"
 #include "kvstore.h"
 #include "readset.h"
 
@@ -49,7 +50,7 @@ typedef struct spm_savepoint {
 typedef enum spm_kvtxn_state {
   SPM_KVTXN_NONE,
   SPM_KVTXN_ACTIVE, /* from the first write on: `reader` is held       */
-  SPM_KVTXN_STAGED  /* `writer` is the store's writer, ready to commit */
+  SPM_KVTXN_STAGED  /* `writer` is the store's writer, ready to commit or prepared */
 } spm_kvtxn_state;
 
 /* kvtxn.h */
@@ -61,6 +62,10 @@ typedef struct spm_kvtxn {
   spm_savepoint *savepoints; /* the innermost first                  */
   spm_changes *spare;        /* STAGED: the next write set, if cursors hold on to this one */
   spm_readset reads;         /* under isolation=serializable         */
+  bool alone;                /* it ends with the statement it began with */
+  char *reference;           /* STAGED: prepared, and this says who decides (together.h) */
+  spm_session *decider;      /* another store that does, or NULL         */
+  spm_decision decision;
 } spm_kvtxn;
 
 struct spm_session {
@@ -81,6 +86,8 @@ struct spm_session {
 /* Find or make the session; nothing is opened before it is needed. */
 int spm_session_open(sqlite3 *, const char *path, const spm_kv_options *, spm_session **) SPM_MUST_CHECK;
 void spm_session_close(spm_session *);
+/* The sessions of a connection one after the other, the first one after NULL. */
+spm_session *spm_session_following(sqlite3 *, const spm_session *);
 /* The session of the connection on that file, NULL if there is none. */
 spm_session *spm_session_find(sqlite3 *, const char *path);
 /* The file's path made absolute and free of symbolic links, as far as it exists; from

@@ -4,11 +4,13 @@
 #include "table.h"
 
 #include "args.h"
+#include "decision.h"
 #include "key.h"
 #include "kvcheck.h"
 #include "plan.h"
 #include "scan.h"
 #include "kvtxn.h"
+#include "together.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -267,13 +269,13 @@ static int begin(sqlite3_vtab *vtab) {
 }
 
 static int sync_table(sqlite3_vtab *vtab) {
-  return spm_table_result((spm_table *)vtab, spm_kvtxn_sync(session_of(vtab)));
+  return spm_table_result((spm_table *)vtab, spm_together_sync(session_of(vtab)));
 }
 
-static int commit(sqlite3_vtab *vtab) { return spm_kvtxn_commit(session_of(vtab)); }
+static int commit(sqlite3_vtab *vtab) { return spm_together_commit(session_of(vtab)); }
 
 static int rollback(sqlite3_vtab *vtab) {
-  spm_kvtxn_rollback(session_of(vtab));
+  spm_together_rollback(session_of(vtab));
   return SQLITE_OK;
 }
 
@@ -343,4 +345,7 @@ static const module_with_integrity module = {
 #endif
 };
 
-int spm_table_register(sqlite3 *db) { return sqlite3_create_module_v2(db, "pmemkv", &module.base, NULL, NULL); }
+int spm_table_register(sqlite3 *db) {
+  spm_decision_install();
+  return sqlite3_create_module_v2(db, "pmemkv", &module.base, NULL, NULL);
+}

@@ -74,6 +74,8 @@ bool spm_conn_writing(const spm_conn *);
 bool spm_conn_modified(const spm_conn *);
 /* A flush failed, here or in another process: nothing can be promised (S8). */
 bool spm_conn_poisoned(const spm_conn *);
+/* Make it so, for a transaction that only recovery can settle. */
+void spm_conn_poison(spm_conn *);
 /* A fork's child: nothing here belongs to it. */
 bool spm_conn_orphaned(const spm_conn *);
 /* Is any connection, of any process, the writer? */
