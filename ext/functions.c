@@ -3,6 +3,7 @@
 */
 #include "functions.h"
 
+#include "kv/session.h"
 #include "names.h"
 
 #include <stdbool.h>
@@ -123,6 +124,27 @@ static void backup(sqlite3_context *context, int argc, sqlite3_value **argv) {
     fail(context, rc);
 }
 
+/* ------------------------------------------------------------------ deciding -- */
+
+static void resolve(sqlite3_context *context, int argc, sqlite3_value **argv) {
+  (void)argc;
+  const char *name = text_of(context, argv[0], "the path of a key-value store");
+  const char *word = name ? text_of(context, argv[1], "'commit' or 'rollback'") : NULL;
+  if (word == NULL) return;
+  bool asked = false, commit = sqlite3_stricmp(word, "commit") == 0;
+  if (!commit && sqlite3_stricmp(word, "rollback") != 0) {
+    sqlite3_result_error(context, "a transaction in doubt is settled by 'commit' or 'rollback'", -1);
+    return;
+  }
+  char *path = spm_session_canonical(name);
+  int rc = path ? spm_decision_settle(path, commit, &asked) : SQLITE_NOMEM;
+  sqlite3_free(path);
+  if (rc == SQLITE_OK)
+    sqlite3_result_text(context, !asked ? "nothing was in doubt" : commit ? "committed" : "rolled back", -1, SQLITE_STATIC);
+  else
+    fail(context, rc);
+}
+
 /* ---------------------------------------------------------------- the table -- */
 
 static const struct {
@@ -135,6 +157,7 @@ static const struct {
     {"pmem_checkpoint", 0, checkpoint},
     {"pmem_checkpoint", 1, checkpoint},
     {"pmem_backup", 2, backup},
+    {"pmem_resolve", 2, resolve},
 };
 
 int spm_functions_register(sqlite3 *db) {

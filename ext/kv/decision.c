@@ -216,20 +216,29 @@ static int ask_store(const char *path, const spm_decision *d, const char *decide
 
 /* ------------------------------------------------------------------- asking -- */
 
-static _Thread_local const char *settled_path;
-static _Thread_local bool settled_commit;
+/* A person's answer, for the calling thread while it opens that store. */
+static _Thread_local struct {
+  const char *path; /* NULL: none */
+  bool commit, asked;
+} by_hand;
 
-void spm_decision_settle(const char *path, bool commit) {
-  settled_path = path;
-  settled_commit = commit;
+int spm_decision_settle(const char *path, bool commit, bool *asked) {
+  spm_kv *kv = NULL;
+  by_hand.path = path;
+  by_hand.commit = commit;
+  by_hand.asked = false;
+  int rc = spm_kv_open(path, &(spm_kv_options){0}, &kv);
+  by_hand.path = NULL;
+  *asked = by_hand.asked;
+  spm_kv_close(kv, false);
+  return rc;
 }
-
-void spm_decision_settle_end(void) { settled_path = NULL; }
 
 int spm_decision_ask(const char *path, const char *text, bool *committed) {
   spm_decision d;
-  if (settled_path != NULL && strcmp(settled_path, path) == 0) {
-    *committed = settled_commit;
+  if (by_hand.path != NULL && strcmp(by_hand.path, path) == 0) {
+    by_hand.asked = true;
+    *committed = by_hand.commit;
     return SQLITE_OK;
   }
   if (!parse(text, &d)) return spm_error(SQLITE_CORRUPT, "%s: its prepared transaction has no readable reference", path);

@@ -55,9 +55,8 @@ int spm_decision_ask(const char *path, const char *reference, bool *committed) S
 /* Answer for every key-value store of this process (kvhost.h). */
 void spm_decision_install(void);
 
-/* What is asked of the store at `path` while this is set is answered with `commit`, for
-** the calling thread: a person has decided. */
-void spm_decision_settle(const char *path, bool commit);
-void spm_decision_settle_end(void);
+/* A person decides: open the store at `path` and let its recovery take this for an answer.
+** *asked: there was something to decide. */
+int spm_decision_settle(const char *path, bool commit, bool *asked) SPM_MUST_CHECK;
 
 #endif
