@@ -221,6 +221,23 @@ static void child_twice(const char *p) {
   close(fd);
   put4(p, cell(p, branch, 2), child);
 }
+/* The spm_kv_run of the first cell that has one. */
+static uint64_t find_run(const char *p) {
+  for (uint32_t nth = 0;; nth++) {
+    uint32_t leaf = find_node(p, 0, nth);
+    for (uint32_t i = 0; i < get2(p, field(leaf, offsetof(spm_node, count))); i++)
+      if (get2(p, cell(p, leaf, i)) == SPM_CELL_RUN)
+        return cell(p, leaf, i) + SPM_LEAF_CELL_HEAD + get2(p, slot(leaf, i) + offsetof(spm_node_slot, nkey));
+  }
+}
+static void run_far_away(const char *p) { put4(p, find_run(p) + offsetof(spm_kv_run, block), 0x7fffffff); }
+static void run_across_the_end(const char *p) {
+  put4(p, find_run(p) + offsetof(spm_kv_run, block), (uint32_t)(x_length(p, "") / SPM_BLOCK_SIZE) - 1);
+  put4(p, find_run(p), 3 * SPM_BLOCK_SIZE);
+}
+static void run_of_bitmaps(const char *p) { put4(p, find_run(p) + offsetof(spm_kv_run, block), 3); }
+static void run_of_nothing(const char *p) { put4(p, find_run(p), 0); }
+static void run_too_long(const char *p) { put4(p, find_run(p) + 4, 1); }
 static void used_bit_cleared(const char *p) { x_patch(p, "", field(1, 2), "\0", 1); }
 static void free_bit_set(const char *p) { x_patch(p, "", field(8, 4000), "\1", 1); }
 static void wrong_used(const char *p) { put4(p, offsetof(spm_kv_header, used), 12); }
@@ -249,6 +266,11 @@ static const struct planted {
     {child_of_itself, "and to something else"},
     {child_far_away, "lies behind the end"},
     {child_twice, "and to something else"},
+    {run_far_away, "a value is said to be"},
+    {run_across_the_end, "a value is said to be"},
+    {run_of_bitmaps, "a value is said to be"},
+    {run_of_nothing, "a value is said to be"},
+    {run_too_long, "a value is said to be"},
     {used_bit_cleared, "in use and marked as free"},
     {free_bit_set, "marked as used and belongs to nothing"},
     {wrong_used, "blocks in use"},

@@ -210,7 +210,7 @@ START_TEST(any_bytes_are_survived) {
     if (spm_node_search(block, "key000c", 7, &at, &found)) ck_assert_uint_le(at, spm_node_count(block));
     if (spm_node_route(block, "key000c", 7, &at)) ck_assert_uint_lt(at, spm_node_count(block));
     for (uint32_t i = 0; i < spm_node_count(block); i++)
-      if (spm_node_cell(block, i, &c) && c.key + c.nkey > block + SPM_BLOCK_SIZE)
+      if (spm_node_cell(block, i, &c) && c.value + spm_cell_value_size(&c) > block + SPM_BLOCK_SIZE)
         ck_abort_msg("cell %u lies outside", i);
     bool valid = spm_node_valid(block, 7, SPM_ANY_LEVEL);
     static const uint8_t value[700];

@@ -264,6 +264,40 @@ START_TEST(shrinking_moves_values) {
 }
 END_TEST
 
+/* A root that moves is found by those who knew where it was; who reads an older state
+** finds it there. */
+START_TEST(shrinking_moves_roots) {
+  const char *path = kv_path("x.kv");
+  spm_kv *kv = kv_open(path), *other = kv_open(path);
+  spm_tree t, u;
+  spm_value v;
+  (void)kv_create(kv, "t");
+  fill_tree(kv, 0, 2000, scatter, 1);
+  u = kv_create(kv, "u");
+  kv_begin(kv);
+  x_ok(spm_tree_put(&u, "k", 1, "v", 1));
+  kv_commit(kv);
+  x_ok(spm_kv_snapshot_begin(other));
+  t = kv_tree(other, "u");
+  ck_assert_uint_eq(t.root, u.root);
+  delete_numbers(kv, 0, 2000, 1, scatter);
+  x_ok(spm_kv_shrink(kv));
+  ck_assert_uint_eq(kv_size(kv), 12 * SPM_BLOCK_SIZE);
+  t = kv_tree(other, "u");
+  ck_assert_uint_eq(t.root, u.root);
+  x_ok(spm_tree_get(&t, "k", 1, &v));
+  spm_kv_snapshot_end(other);
+  x_ok(spm_kv_snapshot_begin(other));
+  t = kv_tree(other, "u");
+  ck_assert_uint_eq(t.root, 11);
+  x_ok(spm_tree_get(&t, "k", 1, &v));
+  spm_kv_snapshot_end(other);
+  kv_check(kv);
+  spm_kv_close(other, false);
+  spm_kv_close(kv, false);
+}
+END_TEST
+
 /* More than fits the write set in memory: it goes through the log, and back. */
 START_TEST(transaction_larger_than_memory) {
   enum { KEYS = 400000 };
@@ -302,5 +336,6 @@ void kv_tree_cases(TCase *tcase) {
   tcase_add_test(tcase, limits_are_told);
   tcase_add_test(tcase, largest_value);
   tcase_add_test(tcase, shrinking_moves_values);
+  tcase_add_test(tcase, shrinking_moves_roots);
   tcase_add_test(tcase, transaction_larger_than_memory);
 }

@@ -319,7 +319,6 @@ static int redistribute(balance *b, uint32_t level, const window *w) {
 static int change_node(balance *b, uint32_t level, window *w) {
   uint8_t *node;
   bool shrinks = b->change.removed > b->change.count;
-  w->count = 0;
   int rc = spm_write_edit(b->tree->conn, b->path->level[level].block, &node);
   if (rc == SQLITE_OK) rc = apply(&b->change, node);
   if (rc == SQLITE_FULL) {
@@ -340,7 +339,7 @@ int spm_balance(const spm_tree *t, spm_path *path, spm_change change) {
   balance b = {.tree = t, .path = path, .walk = spm_walk_new(t->conn, SPM_WALK_WRITE, NULL), .change = change};
   int rc = SQLITE_OK;
   for (uint32_t level = 0;; level++) {
-    window w;
+    window w = {0};
     rc = change_node(&b, level, &w);
     if (rc != SQLITE_OK || w.count == 0) break;
     rc = make_scratch(&b);

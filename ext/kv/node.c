@@ -5,10 +5,6 @@
 
 #include <string.h>
 
-/* Reads here may race with a writer's stores by design: validation decides whether what
-** came of them counts. */
-#define SPM_RACY __attribute__((no_sanitize("thread")))
-
 /* A view of a node whose fields were read once and are in bounds. */
 typedef struct view {
   const uint8_t *bytes;
@@ -19,7 +15,7 @@ typedef struct view {
 
 /* ---------------------------------------------------------------- keys -- */
 
-static inline uint64_t load_big8(const uint8_t *p) {
+SPM_RACY static inline uint64_t load_big8(const uint8_t *p) {
   uint64_t value;
   memcpy(&value, p, sizeof value);
   return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? __builtin_bswap64(value) : value;
@@ -102,6 +98,8 @@ bool spm_node_cell(const uint8_t *node, uint32_t at, spm_cell *c) {
   view v;
   return look(&v, node) && cell_of(&v, at, c);
 }
+
+SPM_RACY void spm_node_copy(void *to, const uint8_t *from, size_t n) { memcpy(to, from, n); }
 
 /* The first slot in [from, to) whose head is not below `head`.  Without a branch that
 ** depends on what is compared: a mispredicted one costs more than the whole loop. */

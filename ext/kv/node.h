@@ -13,6 +13,11 @@
 #include "kvformat.h"
 
 #define SPM_ANY_LEVEL UINT32_MAX
+
+/* What reads a node in place may race with a writer's stores, by design: validation decides
+** whether what came of it counts (walk.h). */
+#define SPM_RACY __attribute__((no_sanitize("thread")))
+
 /* Damage that nobody has explained yet; a code of SQLite's that it does not use itself. */
 #define SPM_DAMAGED SQLITE_FORMAT
 
@@ -41,10 +46,10 @@ uint32_t spm_key_common(const uint8_t *a, uint32_t na, const uint8_t *b, uint32_
 
 /* Is it the header of a node that stands in this block, at this level? */
 bool spm_node_sane(const uint8_t *node, uint32_t self, uint32_t level) SPM_MUST_CHECK;
-static inline uint32_t spm_node_level(const uint8_t *node) {
+SPM_RACY static inline uint32_t spm_node_level(const uint8_t *node) {
   return ((const volatile spm_node *)(const void *)node)->level;
 }
-static inline uint32_t spm_node_count(const uint8_t *node) {
+SPM_RACY static inline uint32_t spm_node_count(const uint8_t *node) {
   return ((const volatile spm_node *)(const void *)node)->count;
 }
 
@@ -53,6 +58,8 @@ bool spm_node_search(const uint8_t *node, const void *key, uint32_t nkey, uint32
 /* In a branch: the slot of the child below which `key` belongs. */
 bool spm_node_route(const uint8_t *node, const void *key, uint32_t nkey, uint32_t *at) SPM_MUST_CHECK;
 bool spm_node_cell(const uint8_t *node, uint32_t at, spm_cell *) SPM_MUST_CHECK;
+/* Bytes of a node, copied. */
+void spm_node_copy(void *to, const uint8_t *from, size_t n);
 /* Everything kvformat.h says of a single node. */
 bool spm_node_valid(const uint8_t *node, uint32_t self, uint32_t level) SPM_MUST_CHECK;
 

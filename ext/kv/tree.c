@@ -40,7 +40,7 @@ static int get(spm_walk *w, uint32_t root, const void *key, uint32_t nkey, spm_v
   if (!spm_node_cell(leaf, at, &c)) return SPM_DAMAGED;
   rc = spm_walk_value(w, &c, v);
   if (rc == SQLITE_OK && v->block == 0) {
-    memcpy(v->room, v->bytes, (size_t)v->size);
+    spm_node_copy(v->room, v->bytes, (size_t)v->size);
     v->bytes = v->room;
   }
   return rc;

@@ -62,7 +62,7 @@ static int seek(spm_tree_cursor *c, spm_walk *w, spm_seek how, const void *key, 
   c->count = 0;
   int rc = find(w, c->tree.root, how, key, nkey, &leaf, &at);
   if (rc != SQLITE_OK) return rc;
-  if (leaf != c->leaf) memcpy(c->leaf, leaf, SPM_BLOCK_SIZE);
+  if (leaf != c->leaf) spm_node_copy(c->leaf, leaf, SPM_BLOCK_SIZE);
   c->count = (uint16_t)spm_node_count(c->leaf);
   c->entered = (uint16_t)at;
   return stand(c, (uint32_t)at);

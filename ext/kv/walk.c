@@ -3,8 +3,6 @@
 */
 #include "walk.h"
 
-#include <string.h>
-
 /* Each line of a leaf that is not in the cache is waited for: ask for all at once.  A
 ** search needs the header and the slots of some forty cells, a change the whole block. */
 static inline void prefetch(const spm_walk *w, const uint8_t *leaf) {
@@ -96,7 +94,7 @@ int spm_walk_value(const spm_walk *w, const spm_cell *c, spm_value *v) {
   v->bytes = c->value;
   if (c->nvalue != SPM_CELL_RUN) return c->nvalue <= SPM_KV_CELL_MAX ? SQLITE_OK : SPM_DAMAGED;
   spm_kv_run run;
-  memcpy(&run, c->value, sizeof run);
+  spm_node_copy(&run, c->value, sizeof run);
   v->block = run.block;
   v->size = run.size;
   v->bytes = NULL;
