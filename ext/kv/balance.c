@@ -12,7 +12,7 @@
 #define LOW (SPM_NODE_ROOM * 45 / 100)      /* below it a node looks for neighbours to join  */
 #define JOIN_MAX (SPM_NODE_ROOM * 85 / 100) /* of nodes that were joined                     */
 
-#define WINDOW_MAX 3u             /* siblings that are rebuilt together    */
+#define WINDOW_MAX 3u              /* siblings that are rebuilt together   */
 #define NODES_MAX (WINDOW_MAX + 2) /* that may come of them                */
 #define CELLS_MAX (WINDOW_MAX * SPM_NODE_SLOTS_MAX + NODES_MAX)
 
@@ -223,7 +223,8 @@ static int gather(balance *b, uint32_t level, const window *w) {
     if (rc != SQLITE_OK) break;
     s->block[i] = c.child;
     memcpy(s->node[i], node, SPM_BLOCK_SIZE);
-    if (!gather_node(b, level, s->node[i], &c, c.child == b->path->level[level].block)) return SPM_DAMAGED;
+    bool changed = w->first + i == b->path->level[level + 1].at;
+    if (!gather_node(b, level, s->node[i], &c, changed)) return SPM_DAMAGED;
   }
   return rc;
 }

@@ -90,7 +90,7 @@ typedef struct spm_node {
                                                  all but the first                      */
   uint32_t self;                      /*  4..7   this block                             */
   uint16_t count;                     /*  8..9   slots                                  */
-  uint16_t heap;                      /* 10..11  offset of the lowest cell              */
+  uint16_t heap;                      /* 10..11  no cell begins below this offset       */
   uint16_t dead;                      /* 12..13  bytes behind `heap` in no cell         */
   uint16_t zero;                      /* 14..15                                         */
   uint8_t prefix[SPM_KV_PREFIX_MAX];  /* 16..43                                         */
