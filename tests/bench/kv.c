@@ -184,7 +184,7 @@ static void compare_at(const kv_driver *const *drivers, unsigned count, const ch
 }
 
 void bench_kv_sql(const char *folder, unsigned rounds, unsigned keys) {
-  static const kv_driver *const drivers[] = {&kv_sql_memory, &kv_sql_pmem, &kv_sql_wal, &kv_sql_lsm1};
+  static const kv_driver *const drivers[] = {&kv_sql_memory, &kv_sql_pmemkv, &kv_sql_pmem, &kv_sql_wal, &kv_sql_lsm1};
   unsigned count = sizeof drivers / sizeof *drivers;
   if (getenv("LSM_LIBRARY") == NULL) count--; /* its source was not to be had */
   compare_at(drivers, count, "kv-sql", "Key-value tables in SQL, on tmpfs", folder, rounds, keys);
