@@ -34,7 +34,7 @@ measure() {
   rm -rf "${1:?}/$2"
 }
 
-echo "SQLite $(sqlite3 --version | cut -d' ' -f1), $(nproc) processors," \
+echo "SQLite $(sqlite3 --version | cut -d' ' -f1), $(getconf _NPROCESSORS_ONLN) processors," \
   "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1); medians of ${ROUNDS:-21} interleaved rounds"
 charts=
 for name in $only; do
