@@ -22,6 +22,7 @@
 #define EXPONENT_BIAS 2048
 #define LEADING_ONE (UINT64_C(1) << 63)
 #define MESSAGE_BYTES 40u /* of a key, in a message */
+#define SHORT_TEXT 256u   /* bytes, with the terminating zero */
 
 #define TYPE_MASK 0x07u
 #define FORM_SHIFT 4
@@ -401,12 +402,25 @@ int spm_datum_head(uint8_t first, spm_datum *d) {
 
 /* ----------------------------------------------------------------- answers -- */
 
+/* Short text is handed over with a terminating zero: only text that SQLite has measured
+** by itself counts as terminated, and all other is moved once more when it is asked for. */
+static void answer_text(sqlite3_context *context, const spm_datum *d, bool lasting) {
+  char terminated[SHORT_TEXT];
+  if (lasting || d->size >= SHORT_TEXT || memchr(d->bytes, 0, d->size) != NULL) {
+    sqlite3_result_text64(context, d->bytes, d->size, lasting ? SQLITE_STATIC : SQLITE_TRANSIENT, SQLITE_UTF8);
+    return;
+  }
+  memcpy(terminated, d->bytes, d->size);
+  terminated[d->size] = 0;
+  sqlite3_result_text(context, terminated, -1, SQLITE_TRANSIENT);
+}
+
 void spm_datum_result(sqlite3_context *context, const spm_datum *d, bool lasting) {
   sqlite3_destructor_type destructor = lasting ? SQLITE_STATIC : SQLITE_TRANSIENT;
   switch (d->type) {
     case SQLITE_INTEGER: sqlite3_result_int64(context, d->integer); break;
     case SQLITE_FLOAT: sqlite3_result_double(context, d->real); break;
-    case SQLITE_TEXT: sqlite3_result_text64(context, d->bytes, d->size, destructor, SQLITE_UTF8); break;
+    case SQLITE_TEXT: answer_text(context, d, lasting); break;
     case SQLITE_BLOB: sqlite3_result_blob64(context, d->bytes, d->size, destructor); break;
     default: sqlite3_result_null(context); break;
   }
