@@ -2,7 +2,7 @@
 ** latency.c - how long the slowest commits take, over hundreds of checkpoints.
 **
 ** Single-row updates in autocommit, each timed by itself; the engines take turns after
-** every thousand.  A checkpoint is whatever frees log for new commits: a superblock
+** every ten thousand.  A checkpoint is whatever frees log for new commits: a superblock
 ** written for pmem, a WAL begun anew for stock SQLite.  Both count themselves on media,
 ** and that is read there.
 */
@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define ROWS 100000u
-#define TURN 1000u
+#define TURN 10000u
 #define COMMITS 600000u
 #define ENGINES 2u
 
