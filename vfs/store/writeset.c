@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define POOL_MAX 256u /* spare buffers kept between transactions: 1 MiB */
+#define POOL_MAX 1024u /* spare buffers kept between transactions: 4 MiB */
 #define INDEX_MIN 64u
 
 static uint32_t hash_block(uint32_t block) { return block * 2654435769u; }
