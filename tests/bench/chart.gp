@@ -27,12 +27,7 @@ set style histogram clustered gap 1.5
 set style fill solid 0.95 noborder
 set boxwidth 0.92
 set grid ytics lc rgb "#dddddd"
-set border 2 lc rgb "#666666"
 set tics nomirror
-set xtics noenhanced scale 0
-# The logarithm is taken by hand: on a logarithmic axis bars would not begin at 1.
-set ytics ("0.01" log10(0.01), "0.02" log10(0.02), "0.05" log10(0.05), "0.1" -1, "0.2" log10(0.2), \
-  "0.5" log10(0.5), "1" 0, "2" log10(2), "5" log10(5), "10" 1, "20" log10(20), "50" log10(50), "100" 2)
 set key at graph 1.01,1 left top noenhanced reverse Left
 set lmargin at screen 0.05
 set rmargin at screen 0.87
@@ -41,11 +36,16 @@ set offsets 0, 0, 0.08, 0.08
 do for [name in names] {
   set title title_of(name) noenhanced font ",15"
   if (name ne "latency") {
+    set border 2 lc rgb "#666666"
+    set xtics autofreq noenhanced scale 0
+    # The logarithm is taken by hand: on a logarithmic axis bars would not begin at 1.
+    set ytics ("0.01" log10(0.01), "0.02" log10(0.02), "0.05" log10(0.05), "0.1" -1, "0.2" log10(0.2), \
+      "0.5" log10(0.5), "1" 0, "2" log10(2), "5" log10(5), "10" 1, "20" log10(20), "50" log10(50), "100" 2)
     plot for [c=3:columns_of(name)] file(name) skip 2 using (log10(column(c))):xtic(wrapped(strcol(1))) \
         title engine(name, c) lc rgb color(engine(name, c), c), \
       0 lc rgb "#333333" lw 1.5 title engine(name, 2)
   } else {
-    set border 3
+    set border 3 lc rgb "#666666"
     set ytics ("1" 0, "10" 1, "100" 2, "1 ms" 3, "10 ms" 4, "100 ms" 5)
     set xtics ("p0" 0, "p50" -log10(0.5), "p90" 1, "p99" 2, "p99.9" 3, "p99.99" 4)
     plot file(name) index 0 using (-log10(1 - $1)):(log10($2)) with linespoints pt 7 lw 2 lc rgb ours("pmem") title "pmem", \
