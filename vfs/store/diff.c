@@ -8,7 +8,12 @@
 
 #define WORDS (SPM_BLOCK_SIZE / 8)
 #define MERGE_GAP 48u /* equal bytes that cost less to log than an entry of their own costs to apply */
-#define GROUP 16u /* words compared at a time: two cache lines, a loop that vectorizes */
+#define GROUP 16u /* words compared at a time: two cache lines */
+
+/* A pair of words, written out by hand: gcc -O2 makes neither vectors of the comparison nor
+** steps of its loop, and takes four times as long, an eighth of a small commit. */
+typedef uint64_t lanes __attribute__((vector_size(16)));
+static_assert(GROUP * 8 == 8 * sizeof(lanes), "group_differs() compares a group");
 
 static uint64_t word_at(const uint8_t *bytes, uint32_t i) {
   uint64_t word;
@@ -16,10 +21,17 @@ static uint64_t word_at(const uint8_t *bytes, uint32_t i) {
   return word;
 }
 
+static lanes difference(const uint8_t *a, const uint8_t *b, uint32_t pair) {
+  lanes x, y;
+  memcpy(&x, a + (size_t)pair * sizeof x, sizeof x);
+  memcpy(&y, b + (size_t)pair * sizeof y, sizeof y);
+  return x ^ y;
+}
+
 static bool group_differs(const uint8_t *a, const uint8_t *b) {
-  uint64_t difference = 0;
-  for (uint32_t i = 0; i < GROUP; i++) difference |= word_at(a, i) ^ word_at(b, i);
-  return difference != 0;
+  lanes any = (difference(a, b, 0) | difference(a, b, 1)) | (difference(a, b, 2) | difference(a, b, 3)) |
+              (difference(a, b, 4) | difference(a, b, 5)) | (difference(a, b, 6) | difference(a, b, 7));
+  return (any[0] | any[1]) != 0;
 }
 
 static void add_word(spm_diff *d, uint32_t word) {
