@@ -35,9 +35,10 @@ static uint32_t segments_made(const spm_store *s) {
 ** into every commit's fdatasync. */
 static int segment_make(spm_store *s, uint32_t segment) {
   uint64_t offset = spm_segment_offset(segment);
-  int rc = segment < segments_made(s)
-               ? spm_region_fill(&s->log, offset, SPM_SEGMENT_SIZE)
-               : spm_region_grow(&s->log, offset + SPM_SEGMENT_SIZE, SPM_BLOCK_SIZE);
+  /* Filled even where the file reaches so far already: it may owe its length to a process
+  ** that died between allocating and syncing, and media may have the old one.  Only
+  ** `segments_made`, which moves after the sync, tells what is durably part of it. */
+  int rc = spm_region_fill(&s->log, offset, SPM_SEGMENT_SIZE);
   if (rc != SQLITE_OK) return rc;
   if (s->log.media->persistent) {
     spm_region_prefault(&s->log, offset, SPM_SEGMENT_SIZE);

@@ -181,7 +181,10 @@ static int rewrite_log(spm_store *s, spm_log_pos from, const spm_log_summary *su
 int spm_log_harden(spm_store *s, spm_log_pos from, const spm_log_summary *sum) {
   int rc = s->log.media->persistent ? SQLITE_OK : rewrite_log(s, from, sum);
   spm_flush(&s->log, 0, SPM_LOG_HEADER_SIZE); /* its writer may have died before the fence (S6) */
-  return rc == SQLITE_OK ? spm_sync(&s->log) : rc;
+  if (rc == SQLITE_OK) rc = spm_sync(&s->log);
+  /* And the file's length, which shared memory counts its segments from: whoever grew it
+  ** may have died before the sync, and a fence does not do that. */
+  return rc == SQLITE_OK && s->log.media->persistent ? spm_region_fsync(&s->log) : rc;
 }
 
 static bool is_aborted(const spm_log_summary *sum, uint64_t txid) {
