@@ -14,6 +14,9 @@ CRASH_RUN = $(BUILD)/crash --keep $(BUILD)/crash-kept
 $(BUILD)/crash: $(CRASH_OBJECTS) $(CORE_OBJECTS)
 	$(CC) $(SANITIZE) $(CRASH_LINK) -o $@ $^ -lsqlite3 $(LIBRARIES)
 
+# Built along with the tests, so that a change of the engine's interface shows at once.
+$(BUILD)/tests: | $(BUILD)/crash
+
 check-crash: deps
 	@$(MAKE) --no-print-directory $(BUILD)/crash
 	$(CRASH_RUN) --images 45000 --least 50000 --seed $(CRASH_SEED)

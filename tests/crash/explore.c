@@ -163,10 +163,11 @@ pid_t crew_start(const stage *at, uint32_t number, void (*work)(const stage *, v
   _exit(0);
 }
 
-static bool record(const stage *at, trace *t, void (*work)(const stage *, void *), void *argument) {
+/* `number` as in crew_start(): two processes of one history must not choose the same salts. */
+static bool record(const stage *at, trace *t, uint32_t number, void (*work)(const stage *, void *), void *argument) {
   int status;
   last_words[0] = 0;
-  pid_t pid = crew_start(at, 0, work, argument);
+  pid_t pid = crew_start(at, number, work, argument);
   while (waitpid(pid, &status, 0) < 0)
     if (errno != EINTR) crash_die("waiting for the recorded work");
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return true;
@@ -234,6 +235,7 @@ static bool is_fence(const event *e) {
 
 static void run_reopen(const stage *at, void *argument) {
   verdict *v = argument;
+  *v = (verdict){.failed = false};
   here.work->reopen(at, v);
 }
 
@@ -289,7 +291,7 @@ static void nest(const verdict *found) {
   sim_load(inner, here.at->folder);
   *again = *found;
   promise(PROMISE_KEPT, found->state);
-  bool ran = record(here.at, inner_trace, resumes ? run_resume : run_reopen, again);
+  bool ran = record(here.at, inner_trace, 1000 + (uint32_t)(here.image >> 36), resumes ? run_resume : run_reopen, again);
   trace_close();
   if (ran && !resumes && (again->failed || again->state != found->state || again->bytes != found->bytes)) {
     report(outer, inner_trace, again->failed ? again->why : "the same image, opened twice, is not recovered to the same");
@@ -390,7 +392,7 @@ void explore_unit(const workload *w, const stage *at, const budget *b, tally *su
   trace_open(outer_trace, at->folder);
   sim_load(outer, at->folder);
   sim_load(checked, at->folder);
-  bool ran = record(at, outer_trace, run_work, NULL);
+  bool ran = record(at, outer_trace, 0, run_work, NULL);
   trace_close();
   if (ran) count_trace();
   if (ran && !sim_verify(checked, at->folder))

@@ -85,7 +85,7 @@ static int no_decision(const char *path, const char *super, bool *committed) {
   return spm_error(SQLITE_INTERNAL, "%s: nothing was prepared here", path);
 }
 static int nothing_settled(const char *path, const char *super) { return (void)path, (void)super, SQLITE_OK; }
-static const spm_host host = {spm_stamp_identify, spm_stamp_on, spm_stamp_off, no_decision, nothing_settled};
+static const spm_host host = {"database", spm_stamp_identify, spm_stamp_on, spm_stamp_off, no_decision, nothing_settled};
 
 static spm_header_kind kind_of(const char *path) {
   uint8_t block[SPM_BLOCK_SIZE];
@@ -102,16 +102,15 @@ int model_try_attach(const stage *at, uint64_t log_size_max, spm_conn **c) {
   const char *path = stage_path(at, X_NAME);
   spm_store_options options = {.log_size_max = log_size_max};
   int rc = SQLITE_OK;
-  spm_host_set(&host);
   switch (kind_of(path)) {
-    case SPM_HEADER_STAMPED: return spm_store_join(path, &options, c);
+    case SPM_HEADER_STAMPED: return spm_store_join(path, &host, &options, c);
     case SPM_HEADER_HALF: rc = spm_stamp_finish(path); break;
     case SPM_HEADER_EMPTY: rc = truncate(path, 0) == 0 ? SQLITE_OK : SQLITE_IOERR_TRUNCATE; break;
     case SPM_HEADER_PLAIN: break;
     case SPM_HEADER_WAL:
     case SPM_HEADER_FOREIGN: return spm_error(SQLITE_NOTADB, "%s is not a database any more", path);
   }
-  return rc == SQLITE_OK ? spm_store_create(path, &options, c) : rc;
+  return rc == SQLITE_OK ? spm_store_create(path, &host, &options, c) : rc;
 }
 
 spm_conn *model_attach(const stage *at, uint64_t log_size_max) {

@@ -9,7 +9,7 @@
 #define WORK_SEQUENCES (8u + 8u * 8u + 8u * 8u * 8u)
 
 extern const workload work_life, work_store, work_random, work_laps, work_large;
-extern const workload work_processes;
+extern const workload work_processes, work_sql, work_leftovers, work_multi;
 /* Work of one process on a store that has been recovered. */
 void work_store_resume(const stage *);
 

@@ -109,7 +109,7 @@ static void change(spm_conn *c, task what) {
   if (what == SHRINK && blocks > 4) model_truncate(&all->m, c, (2 + chance(blocks - 2)) * BLOCK);
   write_some(c, BLOCK + chance(d->size - BLOCK - 300), 300); /* no state twice */
   if (what == BIG)
-    for (uint64_t b = 0; b < 66 + chance(10); b++) write_some(c, (1 + b) * BLOCK, BLOCK);
+    for (uint64_t n = 66 + chance(80), b = 0; b < n; b++) write_some(c, (1 + b) * BLOCK, BLOCK);
   if (what == GROW)
     for (uint64_t b = 1 + chance(20); b > 0; b--) write_some(c, d->size, BLOCK);
 }
@@ -221,10 +221,16 @@ static void death_scene(const stage *at) {
   member *who = anybody();
   static const task fatal[] = {PUT, BIG, GROW, CHECKPOINT, SHRINK, DETACH, BIG, PUT};
   task what = fatal[at->unit % (sizeof fatal / sizeof *fatal)];
-  unsigned long when = 1 + (unsigned long)chance(what == BIG ? 170 : 24);
+  /* The units walk through the first events, where files grow and records are written. */
+  unsigned long when = 1 + (unsigned long)(chance(3) > 0 ? at->unit / 8 % 16 : chance(what == BIG ? 170 : 24));
   if (chance(8) == 0 && !who->attached) what = ATTACH;
   if (what != ATTACH) need_attached(who);
   (void)tell(who, what, DIE, when);
+  if (chance(2) == 0) return;
+  /* An heir needs at once what the dead one was about to make. */
+  member *heir = anybody();
+  need_attached(heir);
+  (void)tell(heir, what == DETACH || what == ATTACH ? BIG : what, FINISH, 0);
 }
 
 static void play(const stage *at) {
