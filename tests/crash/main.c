@@ -4,6 +4,7 @@
 **     --seed N        the seed of everything (printed; a random one otherwise)
 **     --images N      about so many images, nested ones on top (default 20000)
 **     --workload X    only this one        --medium pmem|file   only this one
+**     --units N       of each workload at most so many units
 **     --unit N        only this unit       --unit-seed N        with this seed
 **     --jobs N        processes (default 2)
 **     --nested N      of one image in N the reopening is cut off as well (default 8)
@@ -44,7 +45,7 @@ noreturn void crash_die(const char *what) {
 }
 
 static struct {
-  uint64_t seed, images, least, nested, unit, unit_seed;
+  uint64_t seed, images, least, nested, units, unit, unit_seed;
   unsigned jobs;
   const char *workload, *medium, *keep;
   bool first, soak, one_unit, seeded_unit;
@@ -92,6 +93,7 @@ static void plan(void) {
       uint64_t share = options.images * w->weight / weights;
       uint64_t units = share / w->unit_images > w->units ? share / w->unit_images : w->units;
       uint64_t each = share / units > UNIT_IMAGES_LEAST ? share / units : UNIT_IMAGES_LEAST;
+      if (options.units > 0 && units > options.units) units = options.units, each = share / units;
       if (options.one_unit) units = 1, each = options.images;
       parts[part_count++] = (part){w, i, (uint32_t)units, each, file != 0};
     }
@@ -209,7 +211,7 @@ static uint64_t random_seed_of_run(void) {
 static bool parse(int argc, char **argv) {
   static const struct option known[] = {
       {"seed", 1, NULL, 's'},   {"images", 1, NULL, 'i'}, {"workload", 1, NULL, 'w'}, {"medium", 1, NULL, 'm'},
-      {"unit", 1, NULL, 'u'},   {"unit-seed", 1, NULL, 'U'}, {"jobs", 1, NULL, 'j'},  {"nested", 1, NULL, 'n'},
+      {"units", 1, NULL, 'N'},  {"unit", 1, NULL, 'u'},   {"unit-seed", 1, NULL, 'U'}, {"jobs", 1, NULL, 'j'},  {"nested", 1, NULL, 'n'},
       {"keep", 1, NULL, 'k'},   {"least", 1, NULL, 'L'},   {"first", 0, NULL, 'f'},  {"soak", 0, NULL, 'S'},     {"list", 0, NULL, 'l'},
       {NULL, 0, NULL, 0}};
   options.seed = random_seed_of_run();
@@ -218,6 +220,7 @@ static bool parse(int argc, char **argv) {
       case 'i': options.images = strtoull(optarg, NULL, 10); break;
       case 'w': options.workload = optarg; break;
       case 'm': options.medium = optarg; break;
+      case 'N': options.units = strtoull(optarg, NULL, 10); break;
       case 'u': options.unit = strtoull(optarg, NULL, 10), options.one_unit = true; break;
       case 'U': options.unit_seed = strtoull(optarg, NULL, 10), options.seeded_unit = true; break;
       case 'j': options.jobs = (unsigned)strtoul(optarg, NULL, 10); break;

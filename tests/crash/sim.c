@@ -30,8 +30,9 @@ typedef struct pending {
   uint64_t number; /* of the event */
   uint64_t mask;   /* bit i: word i; those that a later durable one has not replaced */
   uint32_t actor;
-  uint32_t kind; /* EV_STORE, EV_NT, EV_WRITE, EV_PUNCH */
-  uint64_t *words; /* WORDS of them if WRITE or PUNCH, else those of one line */
+  uint32_t kind; /* EV_STORE, EV_NT, EV_WRITE, EV_PUNCH; EV_SIZE: zeros that a cut left */
+  uint32_t cut;  /* EV_SIZE: it is there if so many of the file's pending lengths are */
+  uint64_t *words; /* WORDS of them, of a store only those of its line */
 } pending;
 
 typedef struct sector {
@@ -94,6 +95,7 @@ struct sim {
   unit *units;
   uint32_t unit_count, unit_capacity;
   bool units_known;
+  uint32_t lengths[FILES_MAX]; /* in the image: how many of the pending ones are there */
   uint8_t *scratch;
   uint64_t scratch_size;
 };
@@ -224,7 +226,7 @@ static void untouch(sim_file *f, sector *sec) {
   sec->place = 0;
 }
 
-static bool whole_sector(uint32_t kind) { return kind == EV_WRITE || kind == EV_PUNCH; }
+static bool whole_sector(uint32_t kind) { return kind == EV_WRITE || kind == EV_PUNCH || kind == EV_SIZE; }
 
 static unsigned line_of(uint64_t mask) { return (unsigned)__builtin_ctzll(mask) / (LINE / WORD); }
 
@@ -237,7 +239,7 @@ static void put(sim *s, sim_file *f, const event *e, uint32_t number, uint32_t f
   sector *sec = touch(f, number);
   GROW(sec->entries, sec->count, sec->capacity);
   pending *p = &sec->entries[sec->count++];
-  *p = (pending){.number = s->number, .actor = e->actor, .kind = e->kind};
+  *p = (pending){.number = s->number, .actor = e->actor, .kind = e->kind, .cut = f->size_count + 1};
   p->words = malloc(whole_sector(e->kind) ? SECTOR : LINE);
   if (p->words == NULL) crash_die("no memory");
   for (unsigned i = from / WORD; i <= (to - 1) / WORD; i++) {
@@ -273,9 +275,7 @@ static void write_zeros(sim *s, sim_file *f, const event *e, uint64_t from, uint
     uint64_t number = from / SECTOR, part = SECTOR - from % SECTOR;
     if (part > to - from) part = to - from;
     bool zero = f->sectors[number].count == 0 && memcmp(f->durable + number * SECTOR, zeros, SECTOR) == 0;
-    event as = *e;
-    as.kind = EV_PUNCH;
-    if (!zero) write_bytes(s, f, &as, from, NULL, part);
+    if (!zero) write_bytes(s, f, e, from, NULL, part);
     from += part;
   }
 }
@@ -393,7 +393,11 @@ static void sync_file(sim_file *f) {
 
 static void set_size(sim *s, sim_file *f, const event *e, uint64_t size) {
   if (size == f->size) return;
-  if (size < f->size) write_zeros(s, f, e, size, f->size);
+  if (size < f->size) {
+    event cut = *e;
+    cut.kind = EV_SIZE;
+    write_zeros(s, f, &cut, size, f->size);
+  }
   reach(f, size);
   f->size = size;
   GROW(f->sizes, f->size_count, f->size_capacity);
@@ -506,22 +510,22 @@ static unit *unit_add(sim *s, unit_kind kind, uint32_t file, uint32_t number, ui
   return u;
 }
 
-static bool belongs(const unit *u, const pending *p) {
-  return u->kind == UNIT_SECTOR ? whole_sector(p->kind) : !whole_sector(p->kind) && line_of(p->mask) == u->line;
-}
+static unsigned place_of(const pending *p) { return whole_sector(p->kind) ? LINES : line_of(p->mask); }
 
+/* The units of one sector stand one after the other, lines first. */
 static void sector_units(sim *s, uint32_t file, uint32_t number) {
   const sector *sec = &s->files[file].sectors[number];
   uint32_t steps[LINES + 1] = {0};
-  bool words[LINES + 1] = {false};
+  bool words[LINES + 1] = {false}, there[LINES + 1] = {false};
   for (uint32_t i = 0; i < sec->count; i++) {
     const pending *p = &sec->entries[i];
-    unsigned at = whole_sector(p->kind) ? LINES : line_of(p->mask);
-    steps[at]++;
+    unsigned at = place_of(p);
+    there[at] = true;
+    steps[at] += p->kind != EV_SIZE;
     words[at] |= p->kind == EV_NT;
   }
   for (unsigned at = 0; at <= LINES; at++) {
-    if (steps[at] == 0) continue;
+    if (!there[at]) continue;
     unit *u = unit_add(s, at == LINES ? UNIT_SECTOR : UNIT_LINE, file, number, steps[at]);
     u->line = at;
     u->words = words[at];
@@ -555,6 +559,7 @@ static void throw_dice(unit *u, uint64_t density) {
 
 static void choose(sim *s, outcome o, uint64_t choice) {
   uint64_t density = 1 + chance(7);
+  memset(s->lengths, 0, sizeof s->lengths);
   for (uint32_t i = 0; i < s->unit_count; i++) {
     unit *u = &s->units[i];
     u->torn = false;
@@ -566,30 +571,43 @@ static void choose(sim *s, outcome o, uint64_t choice) {
       case OUTCOME_SUBSET: u->pick = choice >> i & 1 ? u->steps : 0; break;
       case OUTCOME_RANDOM: throw_dice(u, density); break;
     }
+    if (u->kind == UNIT_SIZE) s->lengths[u->file] = u->pick;
   }
 }
 
-/* Put what the unit's choice says over the durable sector. */
-static void lay_over(const sector *sec, const unit *u, uint8_t *bytes) {
-  uint32_t step = 0;
+/* The words of an entry that its unit's choice takes; `step`: how many came before it. */
+static uint64_t words_taken(const unit *u, const pending *p, uint32_t step) {
+  if (u->torn && u->words) return p->mask & mix(u->dice + step);
+  if (step < u->pick) return p->mask;
+  return step == u->pick && u->torn ? p->mask & u->dice : 0;
+}
+
+/* One sector of the image; the number of the first unit behind its own.  What was written
+** behind a cut that is not there is not there either. */
+static uint32_t image_sector(const sim *s, uint32_t first, uint8_t *bytes) {
+  const unit *of[LINES + 1] = {NULL}, *u = &s->units[first];
+  const sim_file *f = &s->files[u->file];
+  const sector *sec = &f->sectors[u->sector];
+  uint32_t steps[LINES + 1] = {0}, behind = first;
+  for (; behind < s->unit_count && s->units[behind].kind <= UNIT_SECTOR && s->units[behind].file == u->file &&
+         s->units[behind].sector == u->sector; behind++)
+    of[s->units[behind].line] = &s->units[behind];
+  memcpy(bytes, f->durable + (uint64_t)u->sector * SECTOR, SECTOR);
   for (uint32_t i = 0; i < sec->count; i++) {
     const pending *p = &sec->entries[i];
-    if (!belongs(u, p)) continue;
-    bool whole = step < u->pick, part = step == u->pick && u->torn;
-    uint64_t mask = whole ? p->mask : part ? p->mask & u->dice : 0;
-    if (u->torn && u->words) mask = p->mask & mix(u->dice + step);
+    unsigned at = place_of(p);
+    bool cut = p->kind == EV_SIZE;
+    if (cut && p->cut > s->lengths[u->file]) break;
+    uint64_t mask = cut ? p->mask : words_taken(of[at], p, steps[at]++);
     for (unsigned w = 0; mask != 0 && w < WORDS; w++)
       if (mask >> w & 1) memcpy(bytes + w * WORD, word_at(p, w), WORD);
-    step++;
   }
+  return behind;
 }
 
 static uint64_t size_picked(const sim *s, uint32_t file) {
   const sim_file *f = &s->files[file];
-  for (uint32_t i = 0; i < s->unit_count; i++)
-    if (s->units[i].kind == UNIT_SIZE && s->units[i].file == file)
-      return s->units[i].pick == 0 ? f->durable_size : f->sizes[s->units[i].pick - 1];
-  return f->durable_size;
+  return s->lengths[file] == 0 ? f->durable_size : f->sizes[s->lengths[file] - 1];
 }
 
 static uint32_t name_picked(const sim *s, uint32_t name) {
@@ -598,19 +616,6 @@ static uint32_t name_picked(const sim *s, uint32_t name) {
     if (s->units[i].kind == UNIT_NAME && s->units[i].file == name)
       return s->units[i].pick == 0 ? n->durable : n->pending[s->units[i].pick - 1];
   return n->durable;
-}
-
-/* One sector of the image.  Its units stand one after the other. */
-static uint32_t image_sector(const sim *s, uint32_t first, uint8_t *bytes) {
-  const unit *u = &s->units[first];
-  const sim_file *f = &s->files[u->file];
-  const sector *sec = &f->sectors[u->sector];
-  memcpy(bytes, f->durable + (uint64_t)u->sector * SECTOR, SECTOR);
-  uint32_t i = first;
-  for (; i < s->unit_count && s->units[i].kind <= UNIT_SECTOR && s->units[i].file == u->file &&
-         s->units[i].sector == u->sector; i++)
-    lay_over(sec, &s->units[i], bytes);
-  return i;
 }
 
 /* A file of the image in memory, `size` bytes of it. */

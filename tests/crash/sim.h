@@ -13,12 +13,13 @@
 **       be there or not, each for itself, whatever their order was.
 **   a flush (FLUSH) of a line
 **       takes up what every actor had stored to it by then: caches are coherent.
-**   a write to the page cache (WRITE), a hole (PUNCH), what a cut took away
+**   a write to the page cache (WRITE), a hole (PUNCH)
 **       is durable when the file has been synced.  Before that any page may have been
 **       written back at any moment, a page torn at sectors of 512 bytes.
 **   a length
 **       is durable when the file has been synced.  Before that it is any one of the
-**       lengths the file has had since.  What lies behind it is not there.
+**       lengths the file has had since.  What lies behind it is not there; where a cut is
+**       not there, neither is what was written behind it later.
 **   a name made or removed
 **       is durable when the folder has been synced; each name for itself, in order.
 **       A file's sync does not make its name durable, as POSIX has it.

@@ -359,7 +359,7 @@ static sqlite3 *meet(const stage *at, const char *cast) {
   sqlite3 *db = must_open(at, names[0], cast[0] == 'p');
   for (int i = 1; cast[i] != 0; i++)
     run_sql(db, "ATTACH 'file:%s?vfs=%s' AS m%d", stage_path(at, names[i]), cast[i] == 'p' ? "pmem" : "unix", i);
-  run_sql(db, "PRAGMA journal_mode = %s", modes[at->unit / 8 % 3]);
+  run_sql(db, "PRAGMA journal_mode = %s", modes[at->unit / 16 % 3]);
   return db;
 }
 
@@ -374,13 +374,48 @@ static void commit_all(sqlite3 *db, const char *cast, uint64_t n) {
   promise(PROMISE_KEPT, multi_hash(n));
 }
 
+static void die(void) { (void)raise(SIGKILL); }
+
+static void commit_both(const stage *at, void *argument) {
+  const char *cast = cast_of(at);
+  (void)argument;
+  sqlite3 *db = meet(at, cast);
+  unsigned long before = trace_count();
+  commit_all(db, cast, 1);
+  trace_at(1 + (unsigned long)chance(trace_count() - before + 3), die);
+  commit_all(db, cast, 2);
+  trace_at(0, NULL);
+  if (chance(2) == 0) run_sql(db, "UPDATE main.t SET v = 'alone'");
+  must_close(db);
+}
+
+/* A process dies in the middle; another opens what it left, while that is on its way to
+** media yet. */
+static void die_and_inherit(const stage *at) {
+  const char *cast = cast_of(at);
+  int status, count = (int)strlen(cast), first = (int)chance((uint64_t)count);
+  pid_t pid = crew_start(at, 1, commit_both, NULL);
+  if (waitpid(pid, &status, 0) != pid || (WIFEXITED(status) && WEXITSTATUS(status) != 0))
+    live_failure("the one that was to die failed (%x)", status);
+  for (int i = 0; i < count; i++) {
+    const char *name = names[(first + i) % count];
+    sqlite3 *db = must_open(at, name, cast[(first + i) % count] == 'p');
+    run_sql(db, "SELECT n FROM state");
+    must_close(db);
+  }
+}
+
 static void multi_run(const stage *at) {
   const char *cast = cast_of(at);
   promise(PROMISE_KEPT, multi_hash(0));
-  sqlite3 *db = meet(at, cast);
-  if (at->unit / 8 % 2 == 0) scope(true);
-  commit_all(db, cast, 1);
+  if (at->unit / 8 % 2 == 1) {
+    scope(true);
+    die_and_inherit(at);
+    return;
+  }
   scope(true);
+  sqlite3 *db = meet(at, cast);
+  commit_all(db, cast, 1);
   commit_all(db, cast, 2);
   if (chance(2) == 0) run_sql(db, "UPDATE main.t SET v = 'alone'");
   must_close(db);
@@ -424,5 +459,5 @@ const workload work_leftovers = {
     "leftovers", "a hot journal or a WAL of a killed stock process, recovered at adoption", 8, 5, 150, true, true,
     leftovers_prepare, leftovers_run, sql_reopen, NULL};
 const workload work_multi = {
-    "multi", "one transaction over two or three databases, pmem and stock mixed", 24, 20, 200, true, true,
+    "multi", "one transaction over two or three databases, pmem and stock mixed; killed in it", 48, 20, 100, true, true,
     multi_prepare, multi_run, multi_reopen, NULL};
