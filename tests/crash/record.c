@@ -123,6 +123,7 @@ ssize_t write(int fd, const void *p, size_t n) {
 }
 
 static int synced(int fd, long number) {
+  trace_before_sync();
   bool recorded = trace_lock();
   int rc = (int)syscall(number, fd);
   if (!recorded) return rc;

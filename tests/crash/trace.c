@@ -89,6 +89,21 @@ void trace_at(unsigned long n, void (*function)(void)) {
 }
 unsigned long trace_count(void) { return events; }
 
+static unsigned long syncs, at_sync;
+static void (*sync_function)(void);
+
+void trace_at_sync(unsigned long n, void (*function)(void)) {
+  at_sync = syncs + n;
+  sync_function = function;
+}
+
+void trace_before_sync(void) {
+  if (current == NULL || ++syncs != at_sync || sync_function == NULL) return;
+  void (*function)(void) = sync_function;
+  sync_function = NULL;
+  function();
+}
+
 bool trace_lock(void) {
   if (current == NULL) return false;
   if (++events == at_event && at_function != NULL) {

@@ -75,6 +75,10 @@ void trace_add_file(uint64_t file);
 /* Call `function` before the n-th event from now of this process, once. */
 void trace_at(unsigned long n, void (*function)(void));
 unsigned long trace_count(void); /* events of this process so far */
+/* The same before its n-th sync of a file; on persistent memory those are few, and each
+** ends a moment in which a file is longer than media know.  record.c tells of them. */
+void trace_at_sync(unsigned long n, void (*function)(void));
+void trace_before_sync(void);
 
 /* ---- what the workload has promised ----
 ** A state is a hash of the logical content.  STARTED: a commit to this state has begun;

@@ -28,14 +28,14 @@
 #define TRIES 6
 
 typedef enum task { ATTACH, DETACH, LOOK, PUT, BIG, GROW, SHRINK, CHECKPOINT, TASKS } task;
-typedef enum end { FINISH, DIE, STOP } end;
+typedef enum end { FINISH, DIE, DIE_AT_SYNC, STOP } end;
 enum { IDLE, GO, STOPPED, DEAD };
 
 typedef struct member {
   _Atomic uint32_t status;
   task what;
   end how;
-  unsigned long when; /* before this event, from 1 */
+  unsigned long when; /* before this event or sync, from 1 */
   bool attached;
   pid_t pid; /* 0: none */
 } member;
@@ -149,10 +149,13 @@ static void be_member(const stage *at, void *argument) {
   self = argument;
   for (;;) {
     (void)await_change(self, IDLE);
-    if (self->how != FINISH) trace_at(self->when, self->how == DIE ? die_here : stop_here);
+    if (self->how == DIE_AT_SYNC)
+      trace_at_sync(self->when, die_here);
+    else if (self->how != FINISH)
+      trace_at(self->when, self->how == DIE ? die_here : stop_here);
     do_task(at, self->what, &c);
     trace_at(0, NULL);
-    if (self->how == DIE) die_here(); /* the task had fewer events: die after it */
+    if (self->how == DIE || self->how == DIE_AT_SYNC) die_here(); /* the task had fewer events: die after it */
     set_status(self, IDLE);
   }
 }
@@ -225,7 +228,10 @@ static void death_scene(const stage *at) {
   unsigned long when = 1 + (unsigned long)(chance(3) > 0 ? at->unit / 8 % 16 : chance(what == BIG ? 170 : 24));
   if (chance(8) == 0 && !who->attached) what = ATTACH;
   if (what != ATTACH) need_attached(who);
-  (void)tell(who, what, DIE, when);
+  if (chance(3) == 0)
+    (void)tell(who, what, DIE_AT_SYNC, 1 + (unsigned long)chance(3));
+  else
+    (void)tell(who, what, DIE, when);
   if (chance(2) == 0) return;
   /* An heir needs at once what the dead one was about to make. */
   member *heir = anybody();

@@ -60,12 +60,16 @@ static void op_rewrite(spm_conn *c) {
   model_write(m, c, at, BLOCK - 512, before);
 }
 
+/* Half of them nearly what had stood there before a cut: the array still has it. */
 static void op_grow(spm_conn *c) {
   uint8_t bytes[BLOCK];
   uint64_t blocks = 1 + chance(4);
+  bool again = chance(2) == 0;
   for (uint64_t i = 0; i < blocks; i++) {
-    fill(bytes, BLOCK);
-    model_write(m, c, m->draft.size / BLOCK * BLOCK, BLOCK, bytes);
+    uint64_t at = m->draft.size / BLOCK * BLOCK;
+    memcpy(bytes, m->draft.bytes + at, BLOCK);
+    fill(bytes, again ? 40 : BLOCK);
+    model_write(m, c, at, BLOCK, bytes);
   }
 }
 
