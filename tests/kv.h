@@ -79,5 +79,13 @@ void kv_expect_cursor(const spm_tree *, const kv_model *, const kv_key *, uint64
 
 /* Fail the test; never returns. */
 #define kv_fail(...) ck_abort_msg(__VA_ARGS__)
+/* An assertion that says nothing while it holds.  check's own write to a file that all
+** processes of a test share: in one that is killed, or that runs beside others, they would
+** leave half a message. */
+#define kv_ok(call) \
+  do { \
+    int kv_rc = (call); \
+    if (kv_rc != SQLITE_OK) kv_fail("%s: %d, %s", #call, kv_rc, spm_last_error()); \
+  } while (0)
 
 #endif

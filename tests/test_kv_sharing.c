@@ -29,7 +29,7 @@ static uint64_t balance(const spm_tree *t, uint64_t account) {
   int rc = spm_tree_get(t, key, (uint32_t)strlen(key), &v);
   if (rc != SQLITE_OK || v.size < sizeof amount)
     kv_fail("account %llu: %d, %s", (unsigned long long)account, rc, spm_last_error());
-  x_ok(spm_value_read(t->conn, &v, 0, sizeof amount, &amount));
+  kv_ok(spm_value_read(t->conn, &v, 0, sizeof amount, &amount));
   return amount;
 }
 
@@ -131,7 +131,7 @@ START_TEST(threads_read_while_one_writes) {
   }
   for (uint32_t i = 0; i < COMMITS; i++) {
     transfer(kv, &random);
-    if (i % 500 == 499) x_ok(spm_kv_shrink(kv));
+    if (i % 500 == 499) kv_ok(spm_kv_shrink(kv));
   }
   atomic_store(&stop, true);
   for (int i = 0; i < READERS; i++) {
