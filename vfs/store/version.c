@@ -33,6 +33,11 @@ static uint32_t images_possible(const spm_store *s) {
   return (uint32_t)((bytes - SPM_SHM_IMAGES) / SPM_IMAGE_CHUNK_SIZE) * SPM_IMAGE_CHUNK;
 }
 
+/* Are that many images in the file, which another process may just have made longer? */
+static bool count_fits(spm_store *s, uint32_t count) {
+  return count % SPM_IMAGE_CHUNK == 0 && spm_region_holds(&s->shared, chunk_offset(count)) == SQLITE_OK;
+}
+
 static _Atomic uint32_t *bucket_of(spm_shm *shm, uint32_t block) {
   uint32_t hash = block * 2654435769u;
   return &shm->buckets[hash >> 18];
@@ -50,7 +55,7 @@ static void push_free(spm_store *s, uint32_t image) {
 static int add_chunk(spm_store *s) {
   spm_shm *shm = s->shm;
   uint32_t first = shm->image_count;
-  if (first % SPM_IMAGE_CHUNK != 0 || first > images_possible(s)) return spm_shm_broken(s, "the number of images");
+  if (!count_fits(s, first)) return spm_shm_broken(s, "the number of images");
   if (first >= SPM_IMAGE_NONE - SPM_IMAGE_CHUNK) return SQLITE_FULL;
   int rc = spm_region_grow(&s->shared, chunk_offset(first) + SPM_IMAGE_CHUNK_SIZE, SPM_BLOCK_SIZE);
   if (rc != SQLITE_OK) return rc;
@@ -302,7 +307,7 @@ static uint32_t sort_images(spm_store *s, uint64_t last, uint32_t count, const b
 int spm_versions_rebuild(spm_store *s, uint64_t last) {
   spm_shm *shm = s->shm;
   uint32_t count = shm->image_count;
-  if (count > images_possible(s)) return spm_shm_broken(s, "the number of images");
+  if (!count_fits(s, count)) return spm_shm_broken(s, "the number of images");
   uint64_t(*order)[2] = malloc(((size_t)count + 1) * sizeof *order);
   bool *linked = calloc((size_t)count + 1, sizeof *linked);
   int rc = order && linked ? walk_chains(s, last, count, linked) : SQLITE_NOMEM;
