@@ -239,7 +239,16 @@ static void death_scene(const stage *at) {
   (void)tell(heir, what == DETACH || what == ATTACH ? BIG : what, FINISH, 0);
 }
 
+/* One dies when the log is longer and not synced yet: the second sync, X's was the first.
+** Its heir links into what it finds there. */
+static void growth_scene(void) {
+  (void)tell(&all->members[0], BIG, DIE_AT_SYNC, 2);
+  need_attached(&all->members[1]);
+  (void)tell(&all->members[1], BIG, FINISH, 0);
+}
+
 static void play(const stage *at) {
+  if (at->unit % 8 == 6) growth_scene();
   for (uint64_t n = 4 + chance(6); n > 0; n--) {
     uint64_t turn = chance(10);
     if (turn < 3) {
