@@ -3,6 +3,7 @@
 */
 #include "functions.h"
 
+#include "kv/kvcheck.h"
 #include "kv/session.h"
 #include "names.h"
 
@@ -145,6 +146,101 @@ static void resolve(sqlite3_context *context, int argc, sqlite3_value **argv) {
     fail(context, rc);
 }
 
+/* ------------------------------------------------------- check and shrink -- */
+
+#define FAULTS_TOLD 100 /* the others are as many as one likes */
+
+typedef struct findings {
+  sqlite3_str *text;
+  int count;
+} findings;
+
+static void add_line(findings *f, const char *line) {
+  if (f->count++ > 0) sqlite3_str_appendchar(f->text, 1, '\n');
+  sqlite3_str_appendall(f->text, line);
+}
+
+static bool tell(void *argument, const char *line) {
+  findings *f = argument;
+  add_line(f, line);
+  return f->count < FAULTS_TOLD;
+}
+
+/* SQLITE_CORRUPT has been told line by line, or is what kept the store from opening. */
+static int check_store(const char *path, findings *f) {
+  spm_kv *kv = NULL;
+  spm_kv_options options = {0};
+  int rc = spm_kv_open(path, &options, &kv);
+  if (rc == SQLITE_OK) rc = spm_kv_check(kv, tell, f);
+  spm_kv_close(kv, false);
+  if (rc == SQLITE_CORRUPT && f->count == 0) add_line(f, spm_last_error());
+  if (rc == SQLITE_OK) add_line(f, "ok");
+  return rc == SQLITE_CORRUPT ? SQLITE_OK : rc;
+}
+
+static int check_database(sqlite3 *db, const char *schema, findings *f) {
+  sqlite3_stmt *stmt = NULL;
+  char *sql = sqlite3_mprintf("PRAGMA \"%w\".integrity_check", schema);
+  int rc = sql ? sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) : SQLITE_NOMEM;
+  sqlite3_free(sql);
+  while (rc == SQLITE_OK && sqlite3_step(stmt) == SQLITE_ROW) {
+    const char *line = (const char *)sqlite3_column_text(stmt, 0);
+    add_line(f, line ? line : "");
+  }
+  int ended = sqlite3_finalize(stmt);
+  if (rc == SQLITE_OK) rc = ended;
+  return rc == SQLITE_OK || rc == SQLITE_NOMEM ? rc : spm_error(rc, "%s", sqlite3_errmsg(db));
+}
+
+/* One in memory has an empty file name. */
+static bool is_schema(sqlite3 *db, const char *name) { return sqlite3_db_filename(db, name) != NULL; }
+
+/* "ok", or what is wrong, a line each. */
+static void check(sqlite3_context *context, int argc, sqlite3_value **argv) {
+  sqlite3 *db = sqlite3_context_db_handle(context);
+  const char *name = argc > 0 ? text_of(context, argv[0], "a schema, a pmemkv table or a path") : "main";
+  if (name == NULL) return;
+  findings f = {.text = sqlite3_str_new(db)};
+  char *path = is_schema(db, name) ? NULL : spm_name_path(db, name);
+  int rc = path ? check_store(path, &f) : is_schema(db, name) ? check_database(db, name, &f) : SQLITE_NOMEM;
+  sqlite3_free(path);
+  char *text = sqlite3_str_finish(f.text);
+  if (rc == SQLITE_OK && text == NULL) rc = SQLITE_NOMEM;
+  if (rc == SQLITE_OK)
+    sqlite3_result_text(context, text, -1, SQLITE_TRANSIENT);
+  else
+    fail(context, rc);
+  sqlite3_free(text);
+}
+
+static int shrink_store(const char *path, uint64_t *bytes) {
+  spm_kv *kv = NULL;
+  uint64_t used;
+  spm_kv_options options = {0};
+  int rc = spm_kv_open(path, &options, &kv);
+  if (rc == SQLITE_OK) rc = spm_kv_shrink(kv);
+  if (rc == SQLITE_BUSY) rc = spm_error(rc, "%s is busy: another transaction is being committed", path);
+  if (rc == SQLITE_OK) rc = spm_kv_snapshot_begin(kv);
+  if (rc == SQLITE_OK) rc = spm_kv_size(kv, bytes, &used);
+  spm_kv_close(kv, false);
+  return rc;
+}
+
+/* The bytes that the store's file has afterwards. */
+static void shrink(sqlite3_context *context, int argc, sqlite3_value **argv) {
+  (void)argc;
+  uint64_t bytes;
+  const char *name = text_of(context, argv[0], "a pmemkv table or a path");
+  if (name == NULL) return;
+  char *path = spm_name_path(sqlite3_context_db_handle(context), name);
+  int rc = path ? shrink_store(path, &bytes) : SQLITE_NOMEM;
+  sqlite3_free(path);
+  if (rc == SQLITE_OK)
+    sqlite3_result_int64(context, (sqlite3_int64)bytes);
+  else
+    fail(context, rc);
+}
+
 /* ---------------------------------------------------------------- the table -- */
 
 static const struct {
@@ -158,6 +254,9 @@ static const struct {
     {"pmem_checkpoint", 1, checkpoint},
     {"pmem_backup", 2, backup},
     {"pmem_resolve", 2, resolve},
+    {"pmem_check", 0, check},
+    {"pmem_check", 1, check},
+    {"pmem_shrink", 1, shrink},
 };
 
 int spm_functions_register(sqlite3 *db) {

@@ -9,5 +9,6 @@
 TCase *pmemkv_key_case(void);     /* values as bytes         */
 TCase *pmemkv_changes_case(void); /* the ordered write set   */
 TCase *pmemkv_model_case(void);   /* SQL against an ordinary table */
+TCase *pmemkv_sharing_case(void); /* connections, threads, processes */
 
 #endif

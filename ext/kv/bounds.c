@@ -230,7 +230,6 @@ static int set_ranges(spm_bounds *b, int plan, bool binary, sqlite3_value **argu
 int spm_bounds_set(spm_bounds *b, int plan, bool binary, sqlite3_value **arguments, int *used) {
   spm_bounds_clear(b);
   *used = (plan & (SPM_PLAN_EQUAL | SPM_PLAN_IN)) != 0;
-  if (plan & SPM_PLAN_NOTHING) return SQLITE_OK;
   if (plan & SPM_PLAN_EQUAL) return set_point(b, arguments[0]);
   if (plan & SPM_PLAN_IN) return set_list(b, arguments[0]);
   return set_ranges(b, plan, binary, arguments, used);

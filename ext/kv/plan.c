@@ -17,7 +17,7 @@
 
 /* Which constraint serves for what. */
 typedef struct choice {
-  int equal, in, low, high, glob, like, limit, offset, null;
+  int equal, in, low, high, glob, like, limit, offset;
 } choice;
 
 static bool is_lower_bound(int op) { return op == SQLITE_INDEX_CONSTRAINT_GT || op == SQLITE_INDEX_CONSTRAINT_GE; }
@@ -52,8 +52,6 @@ static void consider(sqlite3_index_info *info, int i, choice *c) {
     take(&c->glob, i);
   else if (op == SQLITE_INDEX_CONSTRAINT_LIKE)
     take(&c->like, i);
-  else if (op == SQLITE_INDEX_CONSTRAINT_ISNULL)
-    take(&c->null, i);
   else
     consider_comparison(info, i, c);
 }
@@ -61,7 +59,7 @@ static void consider(sqlite3_index_info *info, int i, choice *c) {
 /* A point makes the rest superfluous, SQLite checks it.  A pattern does not: only its
 ** value will tell whether it narrows. */
 static void choose(sqlite3_index_info *info, choice *c) {
-  *c = (choice){NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE};
+  *c = (choice){NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE};
   for (int i = 0; i < info->nConstraint; i++) consider(info, i, c);
   bool point = c->equal != NONE || c->in != NONE;
   if (c->equal != NONE) c->in = NONE;
@@ -108,7 +106,7 @@ static void estimate(sqlite3_index_info *info) {
   if (bounds == (SPM_PLAN_LOW | SPM_PLAN_HIGH)) rows = ROWS_BOUNDED;
   if (info->idxNum & (SPM_PLAN_GLOB | SPM_PLAN_LIKE)) rows = ROWS_PREFIX;
   if (info->idxNum & SPM_PLAN_IN) rows = ROWS_IN;
-  if (info->idxNum & (SPM_PLAN_EQUAL | SPM_PLAN_NOTHING)) rows = 1;
+  if (info->idxNum & SPM_PLAN_EQUAL) rows = 1;
   info->estimatedRows = rows;
   info->estimatedCost = COST_OF_SEEK + (double)rows;
   if (info->idxNum & SPM_PLAN_EQUAL) info->idxFlags = SQLITE_INDEX_SCAN_UNIQUE;
@@ -117,7 +115,6 @@ static void estimate(sqlite3_index_info *info) {
 /* "key>=? AND key<? ORDER BY key DESC LIMIT ?" */
 static char *describe(int plan) {
   sqlite3_str *text = sqlite3_str_new(NULL);
-  if (plan & SPM_PLAN_NOTHING) sqlite3_str_appendall(text, "nothing");
   if (plan & SPM_PLAN_EQUAL) sqlite3_str_appendall(text, "key=?");
   if (plan & SPM_PLAN_IN) sqlite3_str_appendall(text, "key IN (?)");
   if (plan & SPM_PLAN_LOW) sqlite3_str_appendf(text, "key>%s?", plan & SPM_PLAN_LOW_OPEN ? "" : "=");
@@ -137,7 +134,7 @@ int spm_plan(sqlite3_index_info *info, bool binary) {
   choice c;
   int arguments = 0;
   choose(info, &c);
-  info->idxNum = c.null != NONE ? SPM_PLAN_NOTHING : 0;
+  info->idxNum = 0;
   use(info, c.equal, SPM_PLAN_EQUAL, true, &arguments);
   if (c.in != NONE) (void)sqlite3_vtab_in(info, c.in, 1);
   use(info, c.in, SPM_PLAN_IN, true, &arguments);

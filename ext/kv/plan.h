@@ -21,8 +21,7 @@ enum {
   SPM_PLAN_OFFSET = 128,  /* argument: rows to pass over before                         */
   SPM_PLAN_LOW_OPEN = 256,
   SPM_PLAN_HIGH_OPEN = 512,
-  SPM_PLAN_DOWN = 1024,   /* from the highest key to the lowest                         */
-  SPM_PLAN_NOTHING = 2048 /* no row can be meant: key IS NULL                           */
+  SPM_PLAN_DOWN = 1024    /* from the highest key to the lowest                         */
 };
 
 /* `binary`: SQLite compares text in this database as the store does, by its UTF-8. */

@@ -13,6 +13,7 @@
 #include "together.h"
 
 #include <ctype.h>
+#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -31,6 +32,69 @@ int spm_table_result(spm_table *t, int rc) {
 static int refuse(char **error, int rc) {
   if (rc != SQLITE_NOMEM) *error = sqlite3_mprintf("%s", spm_last_error());
   return rc;
+}
+
+/* ---------------------------------------------------------------- the list -- */
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static spm_table *tables; /* under `mutex` */
+
+static void add_to_list(spm_table *t) {
+  pthread_mutex_lock(&mutex);
+  t->next = tables;
+  tables = t;
+  pthread_mutex_unlock(&mutex);
+}
+
+/* Nothing happens to one that is not in it. */
+static void remove_from_list(const spm_table *t) {
+  pthread_mutex_lock(&mutex);
+  spm_table **link = &tables;
+  while (*link != NULL && *link != t) link = &(*link)->next;
+  if (*link != NULL) *link = t->next;
+  pthread_mutex_unlock(&mutex);
+}
+
+/* The newest such table: after DDL there can be two for one name (K4). */
+static spm_table *find_in_list(sqlite3 *db, const char *schema, const char *name) {
+  pthread_mutex_lock(&mutex);
+  spm_table *t = tables;
+  while (t != NULL && (t->db != db || sqlite3_stricmp(t->schema, schema) != 0 || sqlite3_stricmp(t->name, name) != 0))
+    t = t->next;
+  pthread_mutex_unlock(&mutex);
+  return t;
+}
+
+/* Tables are connected when a statement first names them. */
+static spm_table *find_table(sqlite3 *db, const char *schema, const char *name) {
+  sqlite3_stmt *stmt = NULL;
+  char *sql = sqlite3_mprintf("SELECT 1 FROM \"%w\".\"%w\"", schema, name);
+  if (sql == NULL || sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK) {
+    sqlite3_free(sql);
+    return NULL;
+  }
+  spm_table *t = find_in_list(db, schema, name);
+  (void)sqlite3_finalize(stmt);
+  sqlite3_free(sql);
+  return t;
+}
+
+static spm_table *find_qualified(sqlite3 *db, const char *name, const char *dot) {
+  char *schema = sqlite3_mprintf("%.*s", (int)(dot - name), name);
+  spm_table *t = schema ? find_table(db, schema, dot + 1) : NULL;
+  sqlite3_free(schema);
+  return t;
+}
+
+/* In the order in which SQLite looks; attached databases need to be named. */
+int spm_table_path(sqlite3 *db, const char *name, char **path) {
+  const char *dot = strchr(name, '.');
+  spm_table *t = find_table(db, "temp", name);
+  if (t == NULL) t = find_table(db, "main", name);
+  if (t == NULL && dot != NULL) t = find_qualified(db, name, dot);
+  if (t == NULL) return SQLITE_NOTFOUND;
+  *path = sqlite3_mprintf("%s", t->session->path);
+  return *path != NULL ? SQLITE_OK : SQLITE_NOMEM;
 }
 
 /* --------------------------------------------------------- create, connect -- */
@@ -64,7 +128,10 @@ static int open_session(spm_table *t, const char *schema, const spm_args *a, boo
 }
 
 static void free_table(spm_table *t) {
+  remove_from_list(t);
   spm_scan_free_spares(t);
+  sqlite3_free(t->schema);
+  sqlite3_free(t->name);
   if (t->session != NULL) {
     spm_session_unname(t->session, t->named);
     spm_session_close(t->session);
@@ -91,6 +158,12 @@ static int fill_table(spm_table *t, int argc, const char *const *argv, bool crea
   return rc;
 }
 
+static int keep_names(spm_table *t, const char *schema, const char *name) {
+  t->schema = sqlite3_mprintf("%s", schema);
+  t->name = sqlite3_mprintf("%s", name);
+  return t->schema != NULL && t->name != NULL ? SQLITE_OK : SQLITE_NOMEM;
+}
+
 static int new_table(sqlite3 *db, int argc, const char *const *argv, bool create, spm_table **made, char **error) {
   spm_table *t = sqlite3_malloc64(sizeof *t);
   if (t == NULL) return SQLITE_NOMEM;
@@ -99,10 +172,12 @@ static int new_table(sqlite3 *db, int argc, const char *const *argv, bool create
   if (rc == SQLITE_OK) rc = fill_table(t, argc, argv, create);
   if (rc == SQLITE_OK && create) rc = spm_session_create_tree(t->session, t->named);
   if (rc == SQLITE_OK) rc = declare(db);
+  if (rc == SQLITE_OK) rc = keep_names(t, argv[1], argv[2]);
   if (rc != SQLITE_OK) {
     free_table(t);
     return refuse(error, rc);
   }
+  add_to_list(t);
   *made = t;
   return SQLITE_OK;
 }
@@ -145,7 +220,7 @@ static int rename_table(sqlite3_vtab *vtab, const char *to) {
 
 static int encode_key(spm_table *t, sqlite3_value *value, spm_key *key) {
   int rc = spm_key_encode(value, key);
-  if (rc == SQLITE_CONSTRAINT_NOTNULL) return spm_error(rc, "NOT NULL constraint failed: %s.key", t->named->name);
+  if (rc == SQLITE_CONSTRAINT_NOTNULL) return spm_error(rc, "NOT NULL constraint failed: %s.key", t->name);
   if (rc == SQLITE_OK && key->cut)
     rc = spm_error(SQLITE_TOOBIG, "a key of %d bytes: keys may have %u bytes at most",
                    sqlite3_value_bytes(value), SPM_KEY_MAX - 1);
@@ -167,7 +242,7 @@ static int refuse_second(spm_table *t, const spm_key *key) {
   spm_range point = {.low = key->bytes, .high = key->bytes, .nlow = key->size, .nhigh = key->size};
   int rc = t->serializable ? spm_kvtxn_has_read(t->session, t->named, &point) : SQLITE_OK;
   if (rc != SQLITE_OK) return rc;
-  return spm_error(SQLITE_CONSTRAINT_PRIMARYKEY, "UNIQUE constraint failed: %s.key", t->named->name);
+  return spm_error(SQLITE_CONSTRAINT_PRIMARYKEY, "UNIQUE constraint failed: %s.key", t->name);
 }
 
 /* The key must be new, unless what is there is to be replaced. */

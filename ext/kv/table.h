@@ -16,7 +16,9 @@ typedef struct spm_scan spm_scan;
 
 typedef struct spm_table {
   sqlite3_vtab base;
+  struct spm_table *next; /* of all tables of the process */
   sqlite3 *db;
+  char *schema, *name;
   spm_session *session;
   spm_named *named;
   bool serializable;
@@ -26,6 +28,10 @@ typedef struct spm_table {
 
 /* Make the module known to a connection. */
 int spm_table_register(sqlite3 *) SPM_MUST_CHECK;
+
+/* The store of a table as SQL names it, "cache" or "main.cache", from sqlite3_malloc.
+** SQLITE_NOTFOUND: that is no pmemkv table. */
+int spm_table_path(sqlite3 *, const char *name, char **path) SPM_MUST_CHECK;
 
 /* Give SQLite the text that belongs to a result code; returns the code. */
 int spm_table_result(spm_table *, int rc);
