@@ -42,6 +42,13 @@ static pair open_pair(const char *options) {
   return p;
 }
 
+static sqlite3_stmt *start_scan(sqlite3 *db) {
+  sqlite3_stmt *s;
+  x_ok(sqlite3_prepare_v2(db, "SELECT key, value FROM t ORDER BY key", -1, &s, NULL));
+  ck_assert_int_eq(sqlite3_step(s), SQLITE_ROW);
+  return s;
+}
+
 static void close_pair(pair p) {
   close_db(p.a);
   close_db(p.b);
@@ -189,6 +196,40 @@ START_TEST(only_what_was_read_counts) {
 }
 END_TEST
 
+/* A queue: who takes the first job has read up to it, and not what is put behind it. */
+START_TEST(a_scan_that_stops_early_has_read_so_much) {
+  static const char *const take[] = {"SELECT key FROM t WHERE key >= 100 ORDER BY key LIMIT 1", "SELECT min(key) FROM t WHERE key >= 100",
+                                     "SELECT key FROM t WHERE key >= 100 AND key < 103 ORDER BY key LIMIT 1",
+                                     "SELECT key FROM t WHERE key IN (99, 101, 105, 106) ORDER BY key LIMIT 1"};
+  pair p = open_pair(", isolation=serializable");
+  run(p.a, "INSERT INTO t VALUES(101, 'job'), (102, 'job'), (105, 'job')");
+  run(p.a, "BEGIN; INSERT INTO t VALUES('taken', 0)");
+  expect(p.a, take[_i], "101");
+  run(p.b, "INSERT INTO t VALUES(103, 'job'), (106, 'job')");
+  run(p.a, "DELETE FROM t WHERE key = 101; COMMIT");
+  /* And from the other end. */
+  run(p.a, "BEGIN; INSERT INTO t VALUES('again', 0)");
+  expect(p.a, "SELECT key FROM t WHERE key > 0 AND key < 200 ORDER BY key DESC LIMIT 1 OFFSET 1", "105");
+  run(p.b, "DELETE FROM t WHERE key = 103");
+  run(p.a, "COMMIT; BEGIN; INSERT INTO t VALUES('more', 0)");
+  expect(p.a, "SELECT key FROM t WHERE key > 0 AND key < 200 ORDER BY key DESC LIMIT 1 OFFSET 1", "105");
+  run(p.b, "INSERT INTO t VALUES(105.5, 'before it')");
+  refused_for(p.a, "COMMIT", SQLITE_BUSY_SNAPSHOT, "key 105.5 of table t");
+  /* A scan that is still open at COMMIT counts, as far as it has come. */
+  for (int i = 0; i < 2; i++) {
+    run(p.a, "BEGIN; INSERT INTO t VALUES('open%d', 0)", i);
+    sqlite3_stmt *s = start_scan(p.a);
+    run(p.b, i == 0 ? "UPDATE t SET value = 0 WHERE key = 106" : "UPDATE t SET value = 0 WHERE key = 1");
+    if (i == 0)
+      run(p.a, "COMMIT");
+    else
+      refused_for(p.a, "COMMIT", SQLITE_BUSY_SNAPSHOT, "key 1 of table t");
+    (void)sqlite3_finalize(s);
+  }
+  close_pair(p);
+}
+END_TEST
+
 /* Many reads are joined and still all there. */
 START_TEST(many_reads_are_remembered) {
   pair p = open_pair(", isolation=serializable");
@@ -205,13 +246,6 @@ START_TEST(many_reads_are_remembered) {
 END_TEST
 
 /* --------------------------------------------------------------- snapshots -- */
-
-static sqlite3_stmt *start_scan(sqlite3 *db) {
-  sqlite3_stmt *s;
-  x_ok(sqlite3_prepare_v2(db, "SELECT key, value FROM t ORDER BY key", -1, &s, NULL));
-  ck_assert_int_eq(sqlite3_step(s), SQLITE_ROW);
-  return s;
-}
 
 static unsigned rest_of_scan(sqlite3_stmt *s, unsigned *sum) {
   unsigned rows = 1;
@@ -400,6 +434,7 @@ TCase *pmemkv_sharing_case(void) {
   tcase_add_test(c, write_skew_passes_under_snapshot);
   tcase_add_loop_test(c, phantoms_are_caught, 0, (int)(sizeof looks / sizeof *looks));
   tcase_add_test(c, only_what_was_read_counts);
+  tcase_add_loop_test(c, a_scan_that_stops_early_has_read_so_much, 0, 4);
   tcase_add_test(c, many_reads_are_remembered);
   tcase_add_test(c, open_scans_keep_their_snapshot);
   tcase_add_test(c, threads_transfer_and_retry);

@@ -331,10 +331,17 @@ static int apply(spm_session *s) {
   return rc;
 }
 
+/* Scans that are still open have read up to where they are. */
+static int complete_reads(spm_session *s) {
+  int rc = SQLITE_OK;
+  for (spm_open_scan *scan = s->scans; rc == SQLITE_OK && scan != NULL; scan = scan->next) rc = scan->remember(scan);
+  return s->txn.reads.lost ? SQLITE_NOMEM : rc;
+}
+
 int spm_kvtxn_lock(spm_session *s) {
   spm_kvtxn *t = &s->txn;
-  int rc = SQLITE_OK;
-  if (t->spare == NULL && spm_changes_held(s->changes)) rc = spm_changes_new(&t->spare);
+  int rc = complete_reads(s);
+  if (rc == SQLITE_OK && t->spare == NULL && spm_changes_held(s->changes)) rc = spm_changes_new(&t->spare);
   if (rc == SQLITE_OK) rc = lock_and_validate(s);
   if (rc == SQLITE_OK) rc = apply(s);
   if (rc != SQLITE_OK) spm_kvtxn_reopen(s);

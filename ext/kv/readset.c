@@ -105,14 +105,15 @@ static int make_room(spm_readset *s) {
 int spm_readset_add(spm_readset *s, uint32_t tree, const spm_range *range) {
   int rc = make_room(s);
   if (rc == SQLITE_OK) rc = copy_range(range, &s->reads[s->count].range);
-  if (rc != SQLITE_OK) return rc;
-  s->reads[s->count++].tree = tree;
-  return SQLITE_OK;
+  if (rc == SQLITE_OK) s->reads[s->count++].tree = tree;
+  s->lost |= rc != SQLITE_OK;
+  return rc;
 }
 
 void spm_readset_clear(spm_readset *s) {
   for (uint32_t i = 0; i < s->count; i++) free_range(&s->reads[i].range);
   s->count = s->joined = 0;
+  s->lost = false;
 }
 
 void spm_readset_free(spm_readset *s) {

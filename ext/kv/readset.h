@@ -35,6 +35,7 @@ typedef struct spm_read {
 typedef struct spm_readset {
   spm_read *reads;
   uint32_t count, capacity, joined; /* `joined`: entries after ranges were last joined */
+  bool lost;                        /* memory did not suffice for one: nothing can be promised */
 } spm_readset;
 
 int spm_readset_add(spm_readset *, uint32_t tree, const spm_range *) SPM_MUST_CHECK;

@@ -8,6 +8,7 @@
 #include "plan.h"
 #include "kvtxn.h"
 
+#include <stddef.h>
 #include <string.h>
 
 /* Where the present row comes from. */
@@ -20,6 +21,7 @@ typedef enum origin {
 
 struct spm_scan {
   sqlite3_vtab_cursor base;
+  spm_open_scan open; /* in the session's list, if the table is serializable */
   spm_scan *next; /* of the spares */
   void *memory;   /* that this stands in, aligned */
   spm_view *view;
@@ -28,6 +30,8 @@ struct spm_scan {
   spm_tree tree;
   bool tree_there;  /* the snapshot has this tree            */
   bool down;
+  bool unread;      /* what it has read is not in the read set yet        */
+  bool stopped;     /* by LIMIT: it has read up to `key`                  */
   uint32_t range;   /* the present one, of bounds.ranges     */
   int64_t wanted;   /* rows still to be given; -1: all       */
   origin origin;
@@ -45,6 +49,60 @@ struct spm_scan {
 
 static spm_table *table_of(const spm_scan *s) { return (spm_table *)s->base.pVtab; }
 static const spm_range *range_of(const spm_scan *s) { return &s->bounds.ranges[s->range]; }
+
+/* ------------------------------------------------------------- serializable -- */
+
+/* Rows from where the range was entered up to the present one have been read, and that
+** there are no others between them. */
+static spm_range read_part(const spm_scan *s, const spm_range *whole) {
+  spm_range part = *whole;
+  if (s->origin == ORIGIN_NONE && !s->stopped) return part;
+  if (s->down) {
+    part.low = s->key;
+    part.nlow = s->nkey;
+    part.low_open = false;
+  } else {
+    part.high = s->key;
+    part.nhigh = s->nkey;
+    part.high_open = false;
+  }
+  return part;
+}
+
+/* SQLITE_NOMEM is kept in the read set for the commit, too. */
+static int remember_reads(spm_scan *s) {
+  spm_table *t = table_of(s);
+  int rc = SQLITE_OK;
+  if (!s->unread) return rc;
+  s->unread = false;
+  for (uint32_t i = 0; rc == SQLITE_OK && i < s->bounds.count; i++) {
+    if (s->down ? i < s->range : i > s->range) continue; /* not entered yet */
+    spm_range part = i == s->range ? read_part(s, &s->bounds.ranges[i]) : s->bounds.ranges[i];
+    rc = spm_kvtxn_has_read(t->session, t->named, &part);
+  }
+  return rc;
+}
+
+/* It goes on reading afterwards. */
+static int remember_so_far(spm_open_scan *open) {
+  spm_scan *s = (spm_scan *)((char *)open - offsetof(spm_scan, open));
+  bool unread = s->unread;
+  int rc = remember_reads(s);
+  s->unread = unread;
+  return rc;
+}
+
+static void enlist(spm_scan *s) {
+  spm_open_scan **list = &table_of(s)->session->scans;
+  s->open = (spm_open_scan){.next = *list, .link = list, .remember = remember_so_far};
+  if (*list != NULL) (*list)->link = &s->open.next;
+  *list = &s->open;
+}
+
+static void delist(spm_scan *s) {
+  *s->open.link = s->open.next;
+  if (s->open.next != NULL) s->open.next->link = s->open.link;
+}
 
 /* --------------------------------------------------------- open and close -- */
 
@@ -94,12 +152,15 @@ int spm_scan_open(sqlite3_vtab *vtab, sqlite3_vtab_cursor **out) {
   if (s == NULL) return SQLITE_NOMEM;
   s->changes = NULL;
   s->origin = ORIGIN_NONE;
+  s->unread = false;
   s->bounds.list = NULL;
   int rc = begin_reading(s, t->session);
   if (rc != SQLITE_OK) {
     keep_spare(t, s);
     return spm_table_result(t, rc);
   }
+  s->base.pVtab = vtab;
+  if (t->serializable) enlist(s);
   *out = &s->base;
   return SQLITE_OK;
 }
@@ -107,6 +168,8 @@ int spm_scan_open(sqlite3_vtab *vtab, sqlite3_vtab_cursor **out) {
 int spm_scan_close(sqlite3_vtab_cursor *cursor) {
   spm_scan *s = (spm_scan *)cursor;
   spm_table *t = table_of(s);
+  (void)remember_reads(s);
+  if (t->serializable) delist(s);
   spm_bounds_clear(&s->bounds);
   if (s->changes != NULL) {
     spm_changes_unmark(s->changes, &s->mark);
@@ -277,20 +340,13 @@ static int find_tree(spm_scan *s) {
   return rc == SQLITE_NOTFOUND ? SQLITE_OK : rc;
 }
 
-static int remember_reads(spm_scan *s) {
-  spm_table *t = table_of(s);
-  int rc = SQLITE_OK;
-  for (uint32_t i = 0; rc == SQLITE_OK && t->serializable && i < s->bounds.count; i++)
-    rc = spm_kvtxn_has_read(t->session, t->named, &s->bounds.ranges[i]);
-  return rc;
-}
-
 /* LIMIT and OFFSET come last, and are only planned where every row counts. */
 static int first_row(spm_scan *s, int plan, sqlite3_value **arguments) {
   s->wanted = plan & SPM_PLAN_LIMIT ? sqlite3_value_int64(*arguments++) : -1;
   int64_t skipped = plan & SPM_PLAN_OFFSET ? sqlite3_value_int64(*arguments) : 0;
   if (s->bounds.count == 0 || s->wanted == 0) return SQLITE_OK;
   s->range = s->down ? s->bounds.count - 1 : 0;
+  s->unread = table_of(s)->serializable;
   int rc = enter_range(s);
   if (rc == SQLITE_OK) rc = go_on(s);
   for (; rc == SQLITE_OK && skipped > 0 && s->origin != ORIGIN_NONE; skipped--) rc = next_row(s);
@@ -302,12 +358,13 @@ int spm_scan_filter(sqlite3_vtab_cursor *cursor, int plan, const char *text, int
   spm_scan *s = (spm_scan *)cursor;
   spm_table *t = table_of(s);
   int used;
+  int rc = remember_reads(s);
+  if (rc != SQLITE_OK) return rc;
   s->origin = ORIGIN_NONE;
-  s->value_known = false;
+  s->value_known = s->stopped = false;
   s->down = (plan & SPM_PLAN_DOWN) != 0;
-  int rc = spm_bounds_set(&s->bounds, plan, t->binary, argv, &used);
+  rc = spm_bounds_set(&s->bounds, plan, t->binary, argv, &used);
   if (rc == SQLITE_OK) rc = find_tree(s);
-  if (rc == SQLITE_OK) rc = remember_reads(s);
   if (rc == SQLITE_OK) rc = first_row(s, plan, argv + used);
   return rc == SQLITE_OK ? rc : spm_table_result(t, rc);
 }
@@ -316,6 +373,7 @@ int spm_scan_next(sqlite3_vtab_cursor *cursor) {
   spm_scan *s = (spm_scan *)cursor;
   if (s->wanted > 0 && --s->wanted == 0) {
     s->origin = ORIGIN_NONE;
+    s->stopped = true;
     return SQLITE_OK;
   }
   int rc = next_row(s);

@@ -47,6 +47,12 @@ typedef struct spm_savepoint {
   spm_mark mark;
 } spm_savepoint;
 
+/* A scan that is open in a serializable table; what it has read so far is asked for. */
+typedef struct spm_open_scan {
+  struct spm_open_scan *next, **link;
+  int (*remember)(struct spm_open_scan *);
+} spm_open_scan;
+
 typedef enum spm_kvtxn_state {
   SPM_KVTXN_NONE,
   SPM_KVTXN_ACTIVE, /* from the first write on: `reader` is held       */
@@ -79,6 +85,7 @@ struct spm_session {
   spm_named *trees;
   uint32_t last_id;
   uint32_t dropped;     /* how many of `trees` are */
+  spm_open_scan *scans; /* of serializable tables */
   spm_changes *changes; /* never NULL; empty outside of a transaction */
   spm_kvtxn txn;
 };
