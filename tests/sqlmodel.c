@@ -17,10 +17,10 @@
 #define PARAMETERS_MAX 12
 
 typedef struct model {
-  const sqlmodel_options *options;
+  sqlmodel_options *options;
   sqlite3 *db;
   uint64_t random;
-  unsigned long step, errors;
+  unsigned long step, errors, points;
   int savepoints;         /* open ones, named s0, s1 ... */
   struct scan {
     sqlite3_stmt *kv;     /* on the pmemkv table; NULL: none */
@@ -351,7 +351,54 @@ static void reopen(model *m) {
   compare_everything(m);
 }
 
-unsigned long sqlmodel_run(const sqlmodel_options *options) {
+/* ------------------------------------------------------------------- points -- */
+
+static void add_bytes(uint64_t *digest, const void *bytes, int n) {
+  for (int i = 0; i < n; i++) *digest = (*digest ^ ((const uint8_t *)bytes)[i]) * UINT64_C(0x100000001b3);
+}
+
+static uint64_t digest_of(sqlite3 *db, const char *sql) {
+  sqlite3_stmt *s;
+  uint64_t digest = UINT64_C(0xcbf29ce484222325);
+  if (sqlite3_prepare_v2(db, sql, -1, &s, NULL) != SQLITE_OK) return 0;
+  while (sqlite3_step(s) == SQLITE_ROW)
+    for (int i = 0; i < 2; i++) {
+      int type = sqlite3_column_type(s, i);
+      double real = sqlite3_column_double(s, i);
+      add_bytes(&digest, &type, sizeof type);
+      if (type == SQLITE_FLOAT) add_bytes(&digest, &real, sizeof real);
+      const void *bytes = sqlite3_column_blob(s, i);
+      add_bytes(&digest, bytes, sqlite3_column_bytes(s, i));
+    }
+  return sqlite3_finalize(s) == SQLITE_OK ? digest : 0;
+}
+
+uint64_t sqlmodel_digest(const char *folder) {
+  sqlite3 *db;
+  char sql[500];
+  (void)snprintf(sql, sizeof sql, "CREATE VIRTUAL TABLE kv USING pmemkv(path='%s/model.kv')", folder);
+  bool open = sqlite3_open(":memory:", &db) == SQLITE_OK && spm_table_register(db) == SQLITE_OK &&
+              sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK;
+  uint64_t digest = open ? digest_of(db, "SELECT key, value FROM kv ORDER BY key") : 0;
+  if (digest == 0) (void)fprintf(stderr, "sqlmodel: %s: %s\n", folder, sqlite3_errmsg(db));
+  (void)sqlite3_close(db);
+  return digest;
+}
+
+/* True: that was the last one wanted. */
+static bool reach_point(model *m) {
+  sqlmodel_options *o = m->options;
+  if (!sqlite3_get_autocommit(m->db)) return false;
+  m->points++;
+  if (o->points != NULL) *o->points = m->points;
+  if (o->wanted == 0 || m->points + 1 < o->wanted) return false;
+  o->digests[0] = o->digests[1];
+  o->digests[1] = digest_of(m->db, strcmp(o->schema, "temp") == 0 ? "SELECT key, value FROM temp.kv ORDER BY key"
+                                                                  : "SELECT key, value FROM main.kv ORDER BY key");
+  return m->points == o->wanted;
+}
+
+unsigned long sqlmodel_run(sqlmodel_options *options) {
   model m = {.options = options, .random = options->seed * 2 + 1};
   open_database(&m, true);
   for (m.step = 0; m.step < options->steps; m.step++) {
@@ -362,8 +409,9 @@ unsigned long sqlmodel_run(const sqlmodel_options *options) {
     else if (r < 210) compare_everything(&m);
     else if (r < 700) write_something(&m);
     else read_something(&m);
+    if (r >= 2 && reach_point(&m)) break;
   }
-  reopen(&m);
+  if (options->wanted == 0) reopen(&m);
   close_scans(&m);
   (void)sqlite3_close(m.db);
   return m.errors;
