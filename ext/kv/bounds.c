@@ -33,15 +33,15 @@ static void set_high(spm_range *r, const uint8_t *bytes, uint32_t n, bool open) 
 /* ----------------------------------------------------------------- bounds -- */
 
 /* Nothing is below, above or equal to NULL. */
-static int encode(sqlite3_value *value, spm_key *key, bool *null) {
-  int rc = spm_key_encode(value, key);
+static int encode(sqlite3_value *value, bool binary, spm_key *key, bool *null) {
+  int rc = spm_key_encode(value, binary, key);
   *null = rc == SQLITE_CONSTRAINT_NOTNULL;
   return *null ? SQLITE_OK : rc;
 }
 
-static int set_point(spm_bounds *b, sqlite3_value *value) {
+static int set_point(spm_bounds *b, bool binary, sqlite3_value *value) {
   bool null;
-  int rc = encode(value, &b->keys[0], &null);
+  int rc = encode(value, binary, &b->keys[0], &null);
   if (rc != SQLITE_OK || null || b->keys[0].cut) return rc;
   spm_range *r = add_own(b);
   set_low(r, b->keys[0].bytes, b->keys[0].size, false);
@@ -69,12 +69,12 @@ static int set_between(spm_bounds *b, int plan, bool binary, sqlite3_value **arg
   int rc = SQLITE_OK;
   spm_range r = {0};
   if (plan & SPM_PLAN_LOW) {
-    rc = encode(*arguments++, &b->keys[0], &null);
+    rc = encode(*arguments++, binary, &b->keys[0], &null);
     if (rc != SQLITE_OK || null) return rc;
     bound_below(&r, &b->keys[0], (plan & SPM_PLAN_LOW_OPEN) != 0, binary);
   }
   if (plan & SPM_PLAN_HIGH) {
-    rc = encode(*arguments, &b->keys[1], &null);
+    rc = encode(*arguments, binary, &b->keys[1], &null);
     if (rc != SQLITE_OK || null) return rc;
     bound_above(&r, &b->keys[1], (plan & SPM_PLAN_HIGH_OPEN) != 0, binary);
   }
@@ -161,13 +161,13 @@ static int append_key(key_list *l, const spm_key *key) {
   return SQLITE_OK;
 }
 
-static int collect(spm_bounds *b, sqlite3_value *set, key_list *l) {
+static int collect(spm_bounds *b, bool binary, sqlite3_value *set, key_list *l) {
   sqlite3_value *value;
   spm_key *key = &b->keys[0];
   int rc;
   for (rc = sqlite3_vtab_in_first(set, &value); rc == SQLITE_OK; rc = sqlite3_vtab_in_next(set, &value)) {
     bool null;
-    rc = encode(value, key, &null);
+    rc = encode(value, binary, key, &null);
     if (rc == SQLITE_OK && !null && !key->cut) rc = append_key(l, key);
     if (rc != SQLITE_OK) return rc;
   }
@@ -202,9 +202,9 @@ static int points_of(spm_bounds *b, key_list *l) {
   return SQLITE_OK;
 }
 
-static int set_list(spm_bounds *b, sqlite3_value *set) {
+static int set_list(spm_bounds *b, bool binary, sqlite3_value *set) {
   key_list l = {0};
-  int rc = collect(b, set, &l);
+  int rc = collect(b, binary, set, &l);
   if (rc == SQLITE_OK && l.count > 0) rc = points_of(b, &l);
   b->list = l.bytes;
   return rc;
@@ -230,7 +230,7 @@ static int set_ranges(spm_bounds *b, int plan, bool binary, sqlite3_value **argu
 int spm_bounds_set(spm_bounds *b, int plan, bool binary, sqlite3_value **arguments, int *used) {
   spm_bounds_clear(b);
   *used = (plan & (SPM_PLAN_EQUAL | SPM_PLAN_IN)) != 0;
-  if (plan & SPM_PLAN_EQUAL) return set_point(b, arguments[0]);
-  if (plan & SPM_PLAN_IN) return set_list(b, arguments[0]);
+  if (plan & SPM_PLAN_EQUAL) return set_point(b, binary, arguments[0]);
+  if (plan & SPM_PLAN_IN) return set_list(b, binary, arguments[0]);
   return set_ranges(b, plan, binary, arguments, used);
 }

@@ -144,30 +144,28 @@ static void encode_bytes(uint8_t tag, const void *bytes, uint32_t size, spm_key 
   key->size = size + 1;
 }
 
-static int encode_text(sqlite3_value *value, spm_key *key) {
-  const void *text = sqlite3_value_text(value);
-  if (text == NULL) return SQLITE_NOMEM;
-  encode_bytes(SPM_KEY_TAG_TEXT, text, (uint32_t)sqlite3_value_bytes(value), key);
-  return SQLITE_OK;
+/* Of text and blobs.  NULL: there are none, or memory did not suffice. */
+static const void *bytes_of(sqlite3_value *value, int type, bool utf8) {
+  return type == SQLITE_TEXT && !utf8 ? (const void *)sqlite3_value_text(value) : sqlite3_value_blob(value);
 }
 
-/* An empty blob is a null pointer, as is one that memory did not suffice to expand. */
-static int encode_blob(sqlite3_value *value, spm_key *key) {
-  const void *blob = sqlite3_value_blob(value);
+static int encode_value_bytes(sqlite3_value *value, int type, bool utf8, spm_key *key) {
+  const void *bytes = bytes_of(value, type, utf8);
   uint32_t size = (uint32_t)sqlite3_value_bytes(value);
-  if (blob == NULL && size > 0) return SQLITE_NOMEM;
-  encode_bytes(SPM_KEY_TAG_BLOB, blob, size, key);
+  if (bytes == NULL && (size > 0 || (type == SQLITE_TEXT && !utf8))) return SQLITE_NOMEM;
+  encode_bytes(type == SQLITE_TEXT ? SPM_KEY_TAG_TEXT : SPM_KEY_TAG_BLOB, bytes, size, key);
   return SQLITE_OK;
 }
 
-int spm_key_encode(sqlite3_value *value, spm_key *key) {
+int spm_key_encode(sqlite3_value *value, bool utf8, spm_key *key) {
+  int type = sqlite3_value_type(value);
   key->form = SPM_FORM_PLAIN;
   key->cut = false;
-  switch (sqlite3_value_type(value)) {
+  switch (type) {
     case SQLITE_INTEGER: encode_integer(sqlite3_value_int64(value), key); return SQLITE_OK;
     case SQLITE_FLOAT: encode_real(sqlite3_value_double(value), key); return SQLITE_OK;
-    case SQLITE_TEXT: return encode_text(value, key);
-    case SQLITE_BLOB: return encode_blob(value, key);
+    case SQLITE_TEXT:
+    case SQLITE_BLOB: return encode_value_bytes(value, type, utf8, key);
     default: return SQLITE_CONSTRAINT_NOTNULL;
   }
 }
@@ -327,35 +325,29 @@ static uint64_t real_bits(double r) {
   return bits;
 }
 
-int spm_datum_measure(sqlite3_value *value, uint64_t *size) {
-  const void *bytes = NULL;
+int spm_datum_measure(sqlite3_value *value, bool utf8, uint64_t *size) {
+  int type = sqlite3_value_type(value);
   *size = SPM_VALUE_HEAD;
-  switch (sqlite3_value_type(value)) {
-    case SQLITE_INTEGER: *size += integer_size(sqlite3_value_int64(value)); return SQLITE_OK;
-    case SQLITE_FLOAT: *size += sizeof(double); return SQLITE_OK;
-    case SQLITE_TEXT: bytes = sqlite3_value_text(value); break;
-    case SQLITE_BLOB: bytes = sqlite3_value_blob(value); break;
-    default: return SQLITE_OK;
-  }
+  if (type == SQLITE_INTEGER) *size += integer_size(sqlite3_value_int64(value));
+  if (type == SQLITE_FLOAT) *size += sizeof(double);
+  if (type != SQLITE_TEXT && type != SQLITE_BLOB) return SQLITE_OK;
+  const void *bytes = bytes_of(value, type, utf8);
   *size += (uint64_t)sqlite3_value_bytes(value);
   return bytes != NULL || *size == SPM_VALUE_HEAD ? SQLITE_OK : SQLITE_NOMEM;
 }
 
-void spm_datum_encode(sqlite3_value *value, spm_form form, uint8_t *to) {
+void spm_datum_encode(sqlite3_value *value, bool utf8, spm_form form, uint8_t *to) {
   int type = sqlite3_value_type(value);
-  const void *bytes = NULL;
   *to++ = (uint8_t)((unsigned)type | (unsigned)form << FORM_SHIFT);
   if (type == SQLITE_INTEGER) {
     int64_t i = sqlite3_value_int64(value);
     put_big_endian((uint64_t)i, integer_size(i), to);
   } else if (type == SQLITE_FLOAT) {
     put_big_endian(real_bits(sqlite3_value_double(value)), sizeof(double), to);
-  } else if (type == SQLITE_TEXT) {
-    bytes = sqlite3_value_text(value);
-  } else if (type == SQLITE_BLOB) {
-    bytes = sqlite3_value_blob(value);
+  } else if (type == SQLITE_TEXT || type == SQLITE_BLOB) {
+    const void *bytes = bytes_of(value, type, utf8);
+    if (bytes != NULL) memcpy(to, bytes, (size_t)sqlite3_value_bytes(value));
   }
-  if (bytes != NULL) memcpy(to, bytes, (size_t)sqlite3_value_bytes(value));
 }
 
 int spm_datum_form(const uint8_t *bytes, uint64_t size, spm_form *form) {

@@ -82,16 +82,18 @@ typedef struct spm_datum {
   uint64_t size;
 } spm_datum;
 
-/* SQLITE_CONSTRAINT_NOTNULL: it is NULL; SQLITE_NOMEM: text could not be converted. */
-int spm_key_encode(sqlite3_value *, spm_key *) SPM_MUST_CHECK;
+/* SQLITE_CONSTRAINT_NOTNULL: it is NULL; SQLITE_NOMEM: text could not be converted.
+** `utf8`: that is the encoding of the database, and so of the value, whose text can be
+** taken as it is; asking for it as text would copy it, for the zero behind it. */
+int spm_key_encode(sqlite3_value *, bool utf8, spm_key *) SPM_MUST_CHECK;
 int spm_key_decode(const uint8_t *bytes, uint64_t size, spm_form, spm_datum *) SPM_MUST_CHECK;
 /* The bytes as a person would write them in SQL, cut if long, for messages: `to` has
 ** room for n. */
 void spm_key_print(const uint8_t *bytes, uint64_t size, char *to, size_t n);
 
 /* Bytes that the encoded value takes; SQLITE_NOMEM.  Encoding itself cannot fail. */
-int spm_datum_measure(sqlite3_value *, uint64_t *size) SPM_MUST_CHECK;
-void spm_datum_encode(sqlite3_value *, spm_form of_the_key, uint8_t *to);
+int spm_datum_measure(sqlite3_value *, bool utf8, uint64_t *size) SPM_MUST_CHECK;
+void spm_datum_encode(sqlite3_value *, bool utf8, spm_form of_the_key, uint8_t *to);
 int spm_datum_decode(const uint8_t *bytes, uint64_t size, spm_datum *) SPM_MUST_CHECK;
 /* Of text and blobs, whose first byte tells all but the length: the type. */
 int spm_datum_head(uint8_t first, spm_datum *) SPM_MUST_CHECK;

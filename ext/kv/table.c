@@ -219,7 +219,7 @@ static int rename_table(sqlite3_vtab *vtab, const char *to) {
 /* ----------------------------------------------------------------- writing -- */
 
 static int encode_key(spm_table *t, sqlite3_value *value, spm_key *key) {
-  int rc = spm_key_encode(value, key);
+  int rc = spm_key_encode(value, t->binary, key);
   if (rc == SQLITE_CONSTRAINT_NOTNULL) return spm_error(rc, "NOT NULL constraint failed: %s.key", t->name);
   if (rc == SQLITE_OK && key->cut)
     rc = spm_error(SQLITE_TOOBIG, "a key of %d bytes: keys may have %u bytes at most",
@@ -259,13 +259,13 @@ static int check_new(spm_table *t, const spm_key *key) {
 static int put_value(spm_table *t, const spm_key *key, sqlite3_value *value) {
   uint64_t size;
   uint8_t *bytes;
-  int rc = spm_datum_measure(value, &size);
+  int rc = spm_datum_measure(value, t->binary, &size);
   if (rc != SQLITE_OK) return rc;
   if (size > SPM_KV_VALUE_MAX)
     return spm_error(SQLITE_TOOBIG, "a value of %llu bytes: values may have %llu bytes at most",
                      (unsigned long long)(size - SPM_VALUE_HEAD), (unsigned long long)(SPM_KV_VALUE_MAX - SPM_VALUE_HEAD));
   rc = spm_changes_put(t->session->changes, t->named->id, key->bytes, key->size, size, &bytes);
-  if (rc == SQLITE_OK) spm_datum_encode(value, key->form, bytes);
+  if (rc == SQLITE_OK) spm_datum_encode(value, t->binary, key->form, bytes);
   return rc;
 }
 
