@@ -9,6 +9,7 @@ Suite *pmemkv_suite(void) {
   suite_add_tcase(suite, pmemkv_key_case());
   suite_add_tcase(suite, pmemkv_changes_case());
   suite_add_tcase(suite, pmemkv_sharing_case());
+  suite_add_tcase(suite, pmemkv_table_case());
   suite_add_tcase(suite, pmemkv_model_case());
   return suite;
 }

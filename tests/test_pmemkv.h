@@ -9,6 +9,7 @@
 TCase *pmemkv_key_case(void);     /* values as bytes         */
 TCase *pmemkv_changes_case(void); /* the ordered write set   */
 TCase *pmemkv_model_case(void);   /* SQL against an ordinary table */
+TCase *pmemkv_table_case(void);   /* the table at its edges */
 TCase *pmemkv_sharing_case(void); /* connections, threads, processes */
 
 #endif

@@ -2,6 +2,7 @@
 ** test_pmemkv_changes.c - the write set against a model that keeps every version.
 */
 #include "fixture.h"
+#include "scarce.h"
 #include "test_pmemkv.h"
 
 #include "../ext/kv/arena.h"
@@ -14,26 +15,6 @@
 
 /* check tells its parent of each assertion, which is slow where there are millions. */
 #define MUST(what) ((what) ? (void)0 : ck_abort_msg("%s", #what))
-
-/* ----------------------------------------------------- memory that runs out -- */
-
-static sqlite3_mem_methods real_memory;
-static long allocations_left = -1; /* -1: as many as one likes */
-
-static void *scarce_malloc(int n) {
-  if (allocations_left == 0) return NULL;
-  if (allocations_left > 0) allocations_left--;
-  return real_memory.xMalloc(n);
-}
-
-/* Before SQLite's first allocation in this process, which each test is. */
-static void make_memory_scarce(void) {
-  x_ok(sqlite3_config(SQLITE_CONFIG_GETMALLOC, &real_memory));
-  sqlite3_mem_methods scarce = real_memory;
-  scarce.xMalloc = scarce_malloc;
-  x_ok(sqlite3_config(SQLITE_CONFIG_MALLOC, &scarce));
-  x_ok(sqlite3_initialize());
-}
 
 /* ------------------------------------------------------------------- model -- */
 
@@ -244,22 +225,22 @@ END_TEST
 START_TEST(write_set_survives_lack_of_memory) {
   uint64_t seed = 5;
   spm_changes *s = NULL;
-  make_memory_scarce();
+  scarce_install();
   unsigned refused = 0;
   for (long n = 0; n < 60; n++) {
-    allocations_left = n % 2;
+    scarce_left = n % 2;
     int rc = spm_changes_new(&s);
     MUST(rc == (n % 2 == 0 ? SQLITE_NOMEM : SQLITE_OK));
     if (rc != SQLITE_OK) continue;
     model_clear();
-    allocations_left = n / 4;
+    scarce_left = n / 4;
     for (unsigned i = 0; i < 1500; i++) {
       rc = put(s, (unsigned)(x_random(&seed) % KEYS), (int)i, i % 50 == 0 ? 5000 : 900);
       MUST(rc == SQLITE_OK || rc == SQLITE_NOMEM);
       refused += rc == SQLITE_NOMEM;
       if (i % 100 == 0) check_all(s, spm_changes_sequence(s), &seed);
     }
-    allocations_left = -1;
+    scarce_left = -1;
     x_ok(put(s, 0, 1, 8));
     check_all(s, spm_changes_sequence(s), &seed);
     spm_changes_free(s);
