@@ -309,10 +309,10 @@ static int balance(sqlite3 *db, int *sum) {
   sqlite3_stmt *s;
   int rc = sqlite3_prepare_v2(db, "SELECT sum(value) FROM t WHERE key GLOB 'account:*'", -1, &s, NULL);
   if (rc == SQLITE_OK) {
-    rc = sqlite3_step(s);
-    *sum = sqlite3_column_int(s, 0);
-    int ended = sqlite3_finalize(s);
-    rc = rc == SQLITE_ROW ? SQLITE_OK : ended;
+    bool there = sqlite3_step(s) == SQLITE_ROW;
+    if (there) *sum = sqlite3_column_int(s, 0);
+    rc = sqlite3_finalize(s);
+    if (there) rc = SQLITE_OK;
   }
   return rc;
 }
@@ -337,6 +337,7 @@ static void *work_in_thread(void *argument) {
     if (rc != SQLITE_OK && rc != SQLITE_BUSY && rc != SQLITE_BUSY_SNAPSHOT) b->wrong = rc;
     rc = balance(db, &sum);
     if ((rc != SQLITE_OK && rc != SQLITE_BUSY) || sum != ACCOUNTS * BALANCE) b->wrong = 3;
+    if (b->wrong != 0) (void)fprintf(stderr, "  sum %d, result %d: %s\n", sum, rc, sqlite3_errmsg(db));
   }
   (void)sqlite3_close(db);
   return NULL;

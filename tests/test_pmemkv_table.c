@@ -120,8 +120,11 @@ START_TEST(a_statement_does_not_read_what_it_writes) {
   expect(db, "SELECT count(*) FROM t", "6");
   run(db, "BEGIN; INSERT INTO temp.t SELECT key + 100, value FROM main.t ORDER BY key DESC; DELETE FROM main.t WHERE key IN (SELECT key - 100 FROM temp.t)");
   expect(db, "SELECT min(key), count(*) FROM main.t", "101|6");
+  run(db, "INSERT INTO main.t SELECT key + 1000, value FROM temp.t WHERE key < 5000");
+  run(db, "INSERT INTO main.t SELECT key - 2000, value FROM temp.t WHERE key > -9000 ORDER BY key DESC");
+  expect(db, "SELECT min(key), count(*) FROM main.t", "-1899|24");
   run(db, "COMMIT");
-  expect(db, "SELECT min(key), count(*) FROM temp.t", "101|6");
+  expect(db, "SELECT min(key), count(*) FROM temp.t", "-1899|24");
   close_db(db);
 }
 END_TEST
