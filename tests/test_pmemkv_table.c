@@ -176,6 +176,22 @@ START_TEST(a_table_dropped_in_its_transaction_takes_its_changes_along) {
 }
 END_TEST
 
+/* What was read of it does not matter either. */
+START_TEST(a_table_dropped_after_it_was_read) {
+  const char *store = pmem_path("s.kv");
+  sqlite3 *db = open_tables(store), *other = open_tables(store);
+  run(db, "CREATE VIRTUAL TABLE r USING pmemkv(path='%s', isolation=serializable); INSERT INTO r VALUES(1, 1)", store);
+  run(db, "BEGIN; INSERT INTO r VALUES(2, 2); DELETE FROM r WHERE key = 2");
+  expect(db, "SELECT count(*) FROM r", "1");
+  run(db, "DROP TABLE r; INSERT INTO u VALUES(1, 1)");
+  run(other, "INSERT INTO t VALUES(1, 1)");
+  run(db, "COMMIT");
+  expect(db, "SELECT (SELECT count(*) FROM t), (SELECT count(*) FROM u)", "1|1");
+  close_db(other);
+  close_db(db);
+}
+END_TEST
+
 START_TEST(a_table_dropped_by_others_is_told) {
   const char *store = pmem_path("s.kv");
   sqlite3 *a = open_tables(store), *b = open_tables(store);
@@ -233,6 +249,7 @@ TCase *pmemkv_table_case(void) {
   tcase_add_test(c, a_statement_does_not_read_what_it_writes);
   tcase_add_test(c, a_refused_commit_can_be_repeated);
   tcase_add_test(c, a_table_dropped_in_its_transaction_takes_its_changes_along);
+  tcase_add_test(c, a_table_dropped_after_it_was_read);
   tcase_add_test(c, a_table_dropped_by_others_is_told);
   tcase_add_test(c, large_values_come_back);
   tcase_add_test(c, aggregates_keep_their_values);

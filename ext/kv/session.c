@@ -163,9 +163,9 @@ int spm_session_name(spm_session *s, const char *name, spm_named **out) {
   return SQLITE_OK;
 }
 
-/* One that the transaction has written to must be found when it commits. */
+/* One that a transaction has read or written must be found when it commits. */
 void spm_session_unname(spm_session *s, spm_named *named) {
-  if (named != NULL && --named->references == 0 && spm_changes_empty(s->changes)) free_named(s, named);
+  if (named != NULL && --named->references == 0 && s->txn.state == SPM_KVTXN_NONE) free_named(s, named);
 }
 
 /* -------------------------------------------------------------- attachments -- */
