@@ -226,6 +226,24 @@ START_TEST(large_values_come_back) {
 }
 END_TEST
 
+/* The largest there are: 256 MiB come back, a bit more is refused, and so is a longer key. */
+START_TEST(values_have_a_limit) {
+  sqlite3 *db = open_tables(pmem_path("s.kv"));
+  run(db, "INSERT INTO t VALUES('largest', zeroblob(268435456))");
+  expect(db, "SELECT length(value), typeof(value), value = zeroblob(268435456) FROM t WHERE key = 'largest'", "268435456|blob|1");
+  expect_code(db, "INSERT INTO t VALUES('larger', zeroblob(268435456 + 4096))", SQLITE_TOOBIG);
+  ck_assert_ptr_nonnull(strstr(sqlite3_errmsg(db), "a value of 268439552 bytes: values may have 268439551 bytes at most"));
+  run(db, "INSERT INTO t VALUES(zeroblob(1087), 1), (printf('%%.*c', 1087, 'k'), 2)");
+  expect_code(db, "INSERT INTO t VALUES(printf('%.*c', 1088, 'k'), 3)", SQLITE_TOOBIG);
+  expect(db, "SELECT count(*) FROM t WHERE key > zeroblob(5000)", "0");
+  expect(db, "SELECT value FROM t WHERE key > printf('%.*c', 1086, 'k') AND key < printf('%.*c', 3000, 'k')", "2");
+  expect(db, "SELECT count(*) FROM t WHERE key = printf('%.*c', 3000, 'k')", "0");
+  run(db, "DELETE FROM t WHERE key = 'largest'");
+  expect(db, "SELECT count(*) FROM t", "2");
+  close_db(db);
+}
+END_TEST
+
 /* A pointer into the store must not be left behind by an aggregate. */
 START_TEST(aggregates_keep_their_values) {
   sqlite3 *db = open_tables(pmem_path("s.kv"));
@@ -252,6 +270,7 @@ TCase *pmemkv_table_case(void) {
   tcase_add_test(c, a_table_dropped_after_it_was_read);
   tcase_add_test(c, a_table_dropped_by_others_is_told);
   tcase_add_test(c, large_values_come_back);
+  tcase_add_test(c, values_have_a_limit);
   tcase_add_test(c, aggregates_keep_their_values);
   return c;
 }
