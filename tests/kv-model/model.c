@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define STEPS 5000ul /* statements of a run that is not killed */
+#define STEPS_TO_KILL (1000 * STEPS)
 #define KILL_EVERY 3u /* runs */
 #define MILLISECONDS_MAX 400u /* until the kill */
 
@@ -71,6 +72,7 @@ static void compare_with_replay(uint64_t seed, const char *killed, const char *f
   pid_t child = fork();
   if (child == 0) {
     sqlmodel_options again = options_of(seed, folder);
+    again.steps = STEPS_TO_KILL;
     again.wanted = points + 1;
     (void)sqlmodel_run(&again);
     uint64_t found = sqlmodel_digest(killed);
@@ -87,7 +89,7 @@ static void run_and_kill(uint64_t seed, const char *base, unsigned ms, shared *s
   make_folder(killed, sizeof killed, base, "killed");
   make_folder(folder, sizeof folder, base, "again");
   sqlmodel_options options = options_of(seed, killed);
-  options.steps = 100 * STEPS;
+  options.steps = STEPS_TO_KILL;
   pid_t child = start(&options, s);
   pause_ms(ms);
   (void)kill(child, SIGKILL);
