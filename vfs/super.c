@@ -4,6 +4,7 @@
 #include "super.h"
 
 #include "stamp.h"
+#include "store/region.h"
 
 #include <errno.h>
 #include <libgen.h>
@@ -145,7 +146,9 @@ static int super_of(const char *journal, char **super) {
 /* ------------------------------------------------------- the super-journal -- */
 
 /* Gone is gone only if the folder it was in can be seen: in another container, or
-** with another mount, the answer is not known (S20). */
+** with another mount, the answer is not known (S20).  And gone for good only once the
+** folder is synced: whoever removed it may have died before that, and a power loss would
+** bring it back for the others in the transaction. */
 int spm_super_decide(const char *path, const char *super, bool *committed) {
   struct stat status;
   *committed = false;
@@ -155,7 +158,7 @@ int spm_super_decide(const char *path, const char *super, bool *committed) {
     if (copy == NULL) return SQLITE_NOMEM;
     *committed = stat(dirname(copy), &status) == 0 && S_ISDIR(status.st_mode);
     free(copy);
-    if (*committed) return SQLITE_OK;
+    if (*committed) return spm_folder_fsync(super);
   }
   return spm_error(SQLITE_CANTOPEN,
                    "%s took part in a transaction with other databases whose outcome stands in %s, which cannot be seen from here",

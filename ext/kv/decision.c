@@ -12,6 +12,7 @@
 */
 #include "decision.h"
 
+#include "../../vfs/store/region.h"
 #include "kvhost.h"
 #include "kvstore.h"
 
@@ -141,6 +142,20 @@ static int find_row(sqlite3 *db, const spm_decision *d, bool *found) {
   return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
+/* Whoever wrote the row may have died before its database was durable: in a WAL without its
+** sync, or with a journal removed from a folder without one.  What is seen must be what
+** a power loss leaves, or the keys would be committed alone. */
+static int make_durable(sqlite3 *db, const char *path) {
+  static const int files[] = {SQLITE_FCNTL_JOURNAL_POINTER, SQLITE_FCNTL_FILE_POINTER};
+  int rc = SQLITE_OK;
+  for (size_t i = 0; rc == SQLITE_OK && i < sizeof files / sizeof *files; i++) {
+    sqlite3_file *file = NULL;
+    rc = sqlite3_file_control(db, "main", files[i], &file);
+    if (rc == SQLITE_OK && file != NULL && file->pMethods != NULL) rc = file->pMethods->xSync(file, SQLITE_SYNC_FULL);
+  }
+  return rc == SQLITE_OK ? spm_folder_fsync(path) : rc;
+}
+
 static int in_doubt(int rc, const char *path, const char *decider, const char *why) {
   return spm_error((rc & 0xff) == SQLITE_BUSY ? SQLITE_BUSY : SQLITE_CANTOPEN,
                    "%s: whether its last transaction is committed stands in %s, and that cannot be read now (%s): make "
@@ -161,6 +176,7 @@ static int ask_database(const char *path, const spm_decision *d, const char *pla
   int rc = sqlite3_open_v2(file, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_PRIVATECACHE, vfs);
   if (rc == SQLITE_OK) rc = sqlite3_busy_timeout(db, WAIT_MS);
   if (rc == SQLITE_OK) rc = find_row(db, d, committed);
+  if (rc == SQLITE_OK && *committed) rc = make_durable(db, file);
   if (rc != SQLITE_OK) rc = in_doubt(rc, path, file, db ? sqlite3_errmsg(db) : sqlite3_errstr(rc));
   (void)sqlite3_close(db);
   sqlite3_free(vfs);
