@@ -166,6 +166,6 @@ MUTATIONS = [
                  "  if (rc == SQLITE_OK)\n    c->stage = SPM_PREPARED;")],
          catcher=crash("multi", images=3000)),
     dict(name="prepared-never-committed", rule="S20", what="recovery rolls a prepared transaction back whose super-journal is gone",
-         edits=[("vfs/super.c", "    if (*committed) return SQLITE_OK;\n", "    *committed = false;\n    return SQLITE_OK;\n")],
+         edits=[("vfs/super.c", "    if (*committed) return spm_folder_fsync(super);\n", "    *committed = false;\n    return SQLITE_OK;\n")],
          catcher=crash("multi", images=3000)),
 ]
