@@ -11,5 +11,6 @@ Suite *vfs_suite(void) {
   suite_add_tcase(suite, vfs_sharing_case());
   suite_add_tcase(suite, vfs_transactions_case());
   suite_add_tcase(suite, vfs_pages_case());
+  suite_add_tcase(suite, vfs_rare_case());
   return suite;
 }

@@ -10,5 +10,6 @@ TCase *vfs_pages_case(void);        /* page sizes, VACUUM, backup      */
 TCase *vfs_transactions_case(void); /* rollback, savepoints, journals  */
 TCase *vfs_sharing_case(void);      /* several connections, exclusion  */
 TCase *vfs_methods_case(void);      /* what the pager calls            */
+TCase *vfs_rare_case(void);         /* what it calls seldom or never  */
 
 #endif
