@@ -14,7 +14,8 @@
 
 static void forget_decider(spm_kvtxn *t) {
   sqlite3_free(t->reference);
-  t->reference = NULL;
+  sqlite3_free(t->unlinks);
+  t->reference = t->unlinks = NULL;
   t->decider = NULL;
 }
 

@@ -121,6 +121,11 @@ int spm_schemas_changed(sqlite3 *db, bool alone, char **found) {
   return SQLITE_OK;
 }
 
+bool spm_schemas_unlinks(sqlite3 *db, const char *schema) {
+  sqlite3_file *file = written_file(db, schema);
+  return file != NULL && !spm_vfs_owns(file) && !in_wal_mode(file);
+}
+
 int spm_schemas_file(sqlite3 *db, const char *schema, const char **vfs, const char **path) {
   sqlite3_vfs *at = NULL;
   int rc = sqlite3_file_control(db, schema, SQLITE_FCNTL_VFS_POINTER, &at);

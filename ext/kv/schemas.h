@@ -28,6 +28,11 @@ int spm_schemas_lock(sqlite3 *, spm_patience *) SPM_MUST_CHECK;
 ** other statement was in it. */
 int spm_schemas_changed(sqlite3 *, bool alone, char **schema) SPM_MUST_CHECK;
 
+/* Will its commit end with the removal of a journal that SQLite does not sync away (it does
+** so with synchronous=EXTRA only)?  Until its folder is synced, a power loss may bring the
+** journal back and roll the database back. */
+bool spm_schemas_unlinks(sqlite3 *, const char *schema);
+
 /* The VFS and the path of a schema's database. */
 int spm_schemas_file(sqlite3 *, const char *schema, const char **vfs, const char **path) SPM_MUST_CHECK;
 

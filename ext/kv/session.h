@@ -70,6 +70,7 @@ typedef struct spm_kvtxn {
   spm_readset reads;         /* under isolation=serializable         */
   bool alone;                /* it ends with the statement it began with */
   char *reference;           /* STAGED: prepared, and this says who decides (together.h) */
+  char *unlinks;             /* the database that decides, if its folder must be synced for that; or NULL */
   spm_session *decider;      /* another store that does, or NULL         */
   spm_decision decision;
 } spm_kvtxn;

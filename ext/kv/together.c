@@ -7,6 +7,8 @@
 #include "kvtxn.h"
 #include "schemas.h"
 
+#include "../../vfs/store/region.h"
+
 #include <string.h>
 
 /* The sessions of a connection that have something to commit, in the order of their
@@ -63,8 +65,12 @@ static int prepare_under_database(sqlite3 *db, const members *m, const char *sch
     rc = make_decision(m->member[i], &m->member[i]->txn.decision);
     if (rc == SQLITE_OK) rc = spm_decision_write(db, schema, &m->member[i]->txn.decision);
   }
-  for (uint32_t i = 0; rc == SQLITE_OK && i < m->count; i++)
-    rc = prepare(m->member[i], spm_decision_in_database(&m->member[i]->txn.decision, vfs, path));
+  bool unlinks = rc == SQLITE_OK && spm_schemas_unlinks(db, schema);
+  for (uint32_t i = 0; rc == SQLITE_OK && i < m->count; i++) {
+    spm_kvtxn *t = &m->member[i]->txn;
+    rc = prepare(m->member[i], spm_decision_in_database(&t->decision, vfs, path));
+    if (rc == SQLITE_OK && unlinks && (t->unlinks = sqlite3_mprintf("%s", path)) == NULL) rc = SQLITE_NOMEM;
+  }
   return rc;
 }
 
@@ -133,9 +139,12 @@ static void forget_decision(spm_session *decider, const spm_decision *d) {
   if (rc != SQLITE_OK) spm_notice("%s keeps a decision that nobody needs any more", decider->path);
 }
 
+/* The database that decided has committed, and must have so durably before any store does. */
 int spm_together_commit(spm_session *s) {
   spm_session *decider = s->txn.decider;
   spm_decision d = s->txn.decision;
+  if (s->txn.unlinks != NULL && spm_folder_fsync(s->txn.unlinks) != SQLITE_OK)
+    spm_notice("%s: a power loss may separate its last commit from that of %s", s->path, s->txn.unlinks);
   if (decider == NULL) return spm_kvtxn_commit(s);
   int rc = decider->txn.state == SPM_KVTXN_STAGED ? spm_kvtxn_commit(decider) : SQLITE_OK;
   if (rc != SQLITE_OK) { /* it did not decide for the transaction */

@@ -10,6 +10,7 @@
 
 extern const workload work_life, work_store, work_random, work_laps, work_large;
 extern const workload work_processes, work_sql, work_leftovers, work_multi;
+extern const workload work_keys, work_tied;
 /* Work of one process on a store that has been recovered. */
 void work_store_resume(const stage *);
 
