@@ -83,7 +83,7 @@ SQL
   refused "CREATE VIRTUAL TABLE x USING pmemkv(size=many);" "size=many: the value must be a number of bytes"
   refused "CREATE VIRTUAL TABLE x USING pmemkv(isolation='none');" "isolation=none: the value must be one of snapshot|serializable"
   refused "CREATE VIRTUAL TABLE x USING pmemkv(path='');" "path: the value must not be empty"
-  refused "CREATE VIRTUAL TABLE x USING pmemkv(path='no/such/x.kv');" "$folder/no/such/x.kv"
+  refused "CREATE VIRTUAL TABLE x USING pmemkv(path='no/such/x.kv');" "/kv/no/such/x.kv"
   refused "CREATE VIRTUAL TABLE x USING pmemkv(path='app.db');" "that is the database itself"
   refused "CREATE VIRTUAL TABLE temp.x USING pmemkv();" "path: it must be given"
   refused "ATTACH ':memory:' AS m; CREATE VIRTUAL TABLE m.x USING pmemkv();" "path: it must be given"

@@ -125,12 +125,13 @@ int spm_snapshot_begin(spm_conn *c) {
     }
     uint64_t lsn = SPM_PUBLISHED_LSN(word);
     spm_state *state = spm_state_at(shm, lsn);
+    bool right = atomic_load_explicit(&state->lsn, memory_order_acquire) == lsn;
     uint64_t size = atomic_load_explicit(&state->logical_size, memory_order_acquire);
-    /* The state of n is overwritten only by the commit after the next. */
+    /* The state of n is overwritten only by the commit after the next: what was read of it
+    ** before this look counts, and nothing that is read of it later. */
     if (atomic_load(&shm->published) != word) continue;
-    rc = spm_region_holds(&c->store->data, size);
-    if (rc == SQLITE_NOTFOUND || atomic_load(&state->lsn) != lsn)
-      rc = spm_shm_broken(c->store, "the newest state");
+    rc = right ? spm_region_holds(&c->store->data, size) : SQLITE_NOTFOUND;
+    if (rc == SQLITE_NOTFOUND) rc = spm_shm_broken(c->store, "the newest state");
     if (rc != SQLITE_OK) {
       give_up(c);
       return rc;
