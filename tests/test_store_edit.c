@@ -101,6 +101,27 @@ START_TEST(a_large_set_settles_in_the_log) {
 }
 END_TEST
 
+/* It is rolled back, the log is cut to its limit, and the process dies: nothing of it leads
+** recovery behind the end. */
+START_TEST(a_large_set_that_is_rolled_back_leaves_no_way) {
+  x_medium(_i);
+  const char *x = x_new("x.db", 20);
+  spm_conn *c = x_create(x);
+  x_commit(c, 5, 1, 3);
+  begin_latest(c);
+  for (uint32_t block = 1; block <= RESIDENT + 1; block++) edit(c, block, block);
+  x_ok(spm_write_settle(c));
+  uint64_t log_size = x_length(x, "-pmlog");
+  x_ok(spm_commit_rollback(c));
+  x_end(c);
+  ck_assert_uint_lt(x_length(x, "-pmlog"), log_size); /* or there is nothing to see */
+  x_detach_dirty(c);
+  c = x_join(x);
+  ck_assert_uint_eq(x_read(c, 5, 1), 3);
+  x_detach(c);
+}
+END_TEST
+
 /* A reader that peeks is told when a commit has changed what it looked at, and reads a
 ** copy of its own snapshot then. */
 START_TEST(peeking_notices_a_commit) {
@@ -147,6 +168,7 @@ void store_edit(TCase *tcase) {
   tcase_add_loop_test(tcase, rolled_back_edits_are_gone, 0, X_MEDIA);
   tcase_add_loop_test(tcase, what_was_cut_comes_back_as_zeros, 0, X_MEDIA);
   tcase_add_loop_test(tcase, a_large_set_settles_in_the_log, 0, X_MEDIA);
+  tcase_add_loop_test(tcase, a_large_set_that_is_rolled_back_leaves_no_way, 0, X_MEDIA);
   tcase_add_loop_test(tcase, peeking_notices_a_commit, 0, X_MEDIA);
   tcase_add_loop_test(tcase, the_latest_is_never_overtaken, 0, X_MEDIA);
 }

@@ -345,14 +345,19 @@ static int reserve_images(spm_conn *c, bool prepare) {
   return spm_versions_reserve(c->store, c->txn.changed);
 }
 
+/* Durably: the log ends before this record. */
+static int erase_head(spm_store *s, uint64_t offset) {
+  static const uint8_t nothing[sizeof(spm_record)];
+  int rc = spm_append(&s->log, offset, nothing, sizeof nothing);
+  return rc == SQLITE_OK ? spm_sync(&s->log) : rc;
+}
+
 /* The record may be on media or not: only recovery can tell.  Overwrite its head,
 ** so that the commit that was refused here cannot come back to life, and promise
 ** nothing any more (S8). */
 static void repudiate(spm_conn *c, uint64_t offset) {
-  static const uint8_t nothing[sizeof(spm_record)];
   spm_poison(c->store);
-  if (spm_append(&c->store->log, offset, nothing, sizeof nothing) == SQLITE_OK)
-    (void)spm_sync(&c->store->log);
+  (void)erase_head(c->store, offset);
 }
 
 /* Durable on return.  If that fails the record may stand all the same. */
@@ -587,6 +592,14 @@ static void make_room(spm_conn *c) {
   if (rc != SQLITE_OK) spm_notice("%s: no room could be made: %s", s->path, spm_last_error());
 }
 
+/* What was spilled stands behind the committed end, record by record, and leads through
+** the segments that are to go: recovery would follow it, and take the log for truncated. */
+static int trim_log(spm_conn *c) {
+  spm_store *s = c->store;
+  int rc = erase_head(s, spm_committed(s->shm)->tail.offset);
+  return rc == SQLITE_OK ? spm_checkpoint_trim(s, spm_snapshot_alone(s, c->slot)) : rc;
+}
+
 int spm_commit_rollback(spm_conn *c) {
   if (!c->modified) return SQLITE_OK;
   spm_store *s = c->store;
@@ -609,7 +622,7 @@ int spm_commit_rollback(spm_conn *c) {
   } else {
     uint32_t taken = c->txn.segment_count;
     spm_txn_rollback(s, &c->txn);
-    if (taken > TRIM_MIN && spm_checkpoint_trim(s, spm_snapshot_alone(s, c->slot)) != SQLITE_OK)
+    if (taken > TRIM_MIN && trim_log(c) != SQLITE_OK)
       spm_notice("%s: the log keeps its size: %s", s->path, spm_last_error());
     make_room(c);
   }
