@@ -202,10 +202,14 @@ static int hash_tables(sqlite3 *db, XXH3_state_t *hash, bool *empty) {
                                 sqlite3_column_text(s, 0));
     *empty = false;
     found = sql ? hash_rows(db, sql, hash) : SQLITE_NOMEM;
+    if (found != SQLITE_OK) found = sqlite3_extended_errcode(db); /* before the next call forgets it */
     sqlite3_free(sql);
   }
-  rc = sqlite3_finalize(s);
-  return found != SQLITE_OK ? found : rc;
+  if (found != SQLITE_OK) {
+    (void)sqlite3_finalize(s);
+    return found;
+  }
+  return sqlite3_finalize(s) == SQLITE_OK ? SQLITE_OK : sqlite3_extended_errcode(db);
 }
 
 int world_content_of(sqlite3 *db, uint64_t *content) {
@@ -214,7 +218,7 @@ int world_content_of(sqlite3 *db, uint64_t *content) {
   (void)XXH3_64bits_reset(&hash);
   int rc = hash_tables(db, &hash, &empty);
   *content = empty ? 0 : XXH3_64bits_digest(&hash);
-  return rc == SQLITE_OK ? rc : sqlite3_extended_errcode(db);
+  return rc;
 }
 
 static int check_integrity(sqlite3 *db) {
