@@ -100,12 +100,6 @@ int spm_stamp_identify(int fd, uint8_t life[SPM_LIFE_SIZE]) {
   return SQLITE_OK;
 }
 
-static int write_durably(spm_region *data, uint64_t offset, const void *bytes, size_t n) {
-  int rc = spm_store_bytes(data, offset, bytes, n);
-  spm_flush(data, offset, n);
-  return rc == SQLITE_OK ? spm_sync(data) : rc;
-}
-
 /* A file of no length is stamped by one write, which makes its page as well: a page of
 ** zeros without a stamp would be no database, neither here nor for stock SQLite. */
 static int write_placeholder(spm_region *data, const uint8_t life[SPM_LIFE_SIZE]) {
@@ -132,8 +126,8 @@ int spm_stamp_on(spm_region *data, const uint8_t life[SPM_LIFE_SIZE], uint64_t *
   spm_put4(header + COUNTER_TWIN_AT, counter);
   fill_life(header + LIFE_AT, life);
   header[FORMAT_AT] = header[FORMAT_AT + 1] = 1;
-  rc = write_durably(data, 0, header, sizeof header);
-  return rc == SQLITE_OK ? write_durably(data, FORMAT_AT, format, sizeof format) : rc;
+  rc = spm_store_durably(data, 0, header, sizeof header);
+  return rc == SQLITE_OK ? spm_store_durably(data, FORMAT_AT, format, sizeof format) : rc;
 }
 
 /* The word with the magic goes first, by itself: of more than a word persistent memory may
@@ -147,10 +141,10 @@ static int take_off(spm_region *data) {
   if (rc != SQLITE_OK) return rc;
   spm_put4(counter, spm_get4(counter) + 1);
   memcpy(rest + (LIFE_SIZE - LIFE_HEAD_SIZE), counter, sizeof counter);
-  rc = write_durably(data, LIFE_AT, none, sizeof none);
-  if (rc == SQLITE_OK) rc = write_durably(data, LIFE_AT + LIFE_HEAD_SIZE, rest, sizeof rest);
-  if (rc == SQLITE_OK) rc = write_durably(data, COUNTER_AT, counter, sizeof counter);
-  if (rc == SQLITE_OK) rc = write_durably(data, FORMAT_AT, format, sizeof format);
+  rc = spm_store_durably(data, LIFE_AT, none, sizeof none);
+  if (rc == SQLITE_OK) rc = spm_store_durably(data, LIFE_AT + LIFE_HEAD_SIZE, rest, sizeof rest);
+  if (rc == SQLITE_OK) rc = spm_store_durably(data, COUNTER_AT, counter, sizeof counter);
+  if (rc == SQLITE_OK) rc = spm_store_durably(data, FORMAT_AT, format, sizeof format);
   return rc == SQLITE_OK ? spm_region_fsync(data) : rc;
 }
 

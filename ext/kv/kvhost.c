@@ -34,12 +34,6 @@ static int identify(int fd, uint8_t life[SPM_LIFE_SIZE]) {
   return SQLITE_OK;
 }
 
-static int write_durably(spm_region *data, uint64_t offset, const void *bytes, size_t n) {
-  int rc = spm_store_bytes(data, offset, bytes, n);
-  spm_flush(data, offset, n);
-  return rc == SQLITE_OK ? spm_sync(data) : rc;
-}
-
 static int write_placeholder(spm_region *data, const uint8_t life[SPM_LIFE_SIZE]) {
   uint8_t block[SPM_BLOCK_SIZE] = {0};
   spm_kv_header header = {
@@ -61,8 +55,8 @@ static int stamp(spm_region *data, const uint8_t life[SPM_LIFE_SIZE], uint64_t *
   spm_kv_kind kind = spm_kv_kind_of(first, n);
   if (kind == SPM_KV_EMPTY) return write_placeholder(data, life);
   if (kind != SPM_KV_PLAIN) return SQLITE_BUSY;
-  rc = write_durably(data, offsetof(spm_kv_header, life), life, SPM_LIFE_SIZE);
-  return rc == SQLITE_OK ? write_durably(data, offsetof(spm_kv_header, open), &open_word, sizeof open_word) : rc;
+  rc = spm_store_durably(data, offsetof(spm_kv_header, life), life, SPM_LIFE_SIZE);
+  return rc == SQLITE_OK ? spm_store_durably(data, offsetof(spm_kv_header, open), &open_word, sizeof open_word) : rc;
 }
 
 static int remove_file(const spm_region *data) {
@@ -76,7 +70,7 @@ static int unstamp(spm_region *data, uint64_t logical_size) {
   if (spm_kv_host_removes) return remove_file(data);
   int rc = logical_size <= SPM_BLOCK_SIZE
                ? spm_region_truncate(data, 0)
-               : write_durably(data, offsetof(spm_kv_header, open), &closed_word, sizeof closed_word);
+               : spm_store_durably(data, offsetof(spm_kv_header, open), &closed_word, sizeof closed_word);
   return rc == SQLITE_OK ? spm_region_fsync(data) : rc;
 }
 

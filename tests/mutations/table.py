@@ -145,10 +145,10 @@ MUTATIONS = [
                  "  if (rc != SQLITE_OK) return rc;\n  uint64_t size")],
          catcher=crash("life")),
     dict(name="stamp-off-out-of-order", rule="S2", what="the life's tail is cleared before its first word",
-         edits=[("vfs/stamp.c", "  rc = write_durably(data, LIFE_AT, none, sizeof none);\n"
-                 "  if (rc == SQLITE_OK) rc = write_durably(data, LIFE_AT + LIFE_HEAD_SIZE, rest, sizeof rest);\n",
-                 "  rc = write_durably(data, LIFE_AT + LIFE_HEAD_SIZE, rest, sizeof rest);\n"
-                 "  if (rc == SQLITE_OK) rc = write_durably(data, LIFE_AT, none, sizeof none);\n")],
+         edits=[("vfs/stamp.c", "  rc = spm_store_durably(data, LIFE_AT, none, sizeof none);\n"
+                 "  if (rc == SQLITE_OK) rc = spm_store_durably(data, LIFE_AT + LIFE_HEAD_SIZE, rest, sizeof rest);\n",
+                 "  rc = spm_store_durably(data, LIFE_AT + LIFE_HEAD_SIZE, rest, sizeof rest);\n"
+                 "  if (rc == SQLITE_OK) rc = spm_store_durably(data, LIFE_AT, none, sizeof none);\n")],
          catcher=crash("life")),
     dict(name="length-after-stamp", rule="S2", what="a clean close does not wait for the file's length",
          edits=[(STORE + "store.c", "  if (rc == SQLITE_OK) rc = spm_region_fsync(&s->data);\n", "")],
@@ -181,7 +181,7 @@ MUTATIONS = [
          edits=[("ext/kv/decision.c", "*found = rc == SQLITE_ROW;\n", "*found = false;\n")],
          catcher=crash("tied", images=3000)),
     dict(name="kv-stamp-before-life", rule="S2", what="a key-value store says that it is open before its life is durable",
-         edits=[("ext/kv/kvhost.c", "rc = write_durably(data, offsetof(spm_kv_header, life), life, SPM_LIFE_SIZE);\n  return rc == SQLITE_OK ? write_durably(data, offsetof(spm_kv_header, open), &open_word, sizeof open_word) : rc;",
-                 "rc = write_durably(data, offsetof(spm_kv_header, open), &open_word, sizeof open_word);\n  return rc == SQLITE_OK ? write_durably(data, offsetof(spm_kv_header, life), life, SPM_LIFE_SIZE) : rc;")],
+         edits=[("ext/kv/kvhost.c", "rc = spm_store_durably(data, offsetof(spm_kv_header, life), life, SPM_LIFE_SIZE);\n  return rc == SQLITE_OK ? spm_store_durably(data, offsetof(spm_kv_header, open), &open_word, sizeof open_word) : rc;",
+                 "rc = spm_store_durably(data, offsetof(spm_kv_header, open), &open_word, sizeof open_word);\n  return rc == SQLITE_OK ? spm_store_durably(data, offsetof(spm_kv_header, life), life, SPM_LIFE_SIZE) : rc;")],
          catcher=crash("keys", images=3000)),
 ]

@@ -103,5 +103,11 @@ static inline void spm_flush(spm_region *r, uint64_t offset, size_t n) {
   r->media->flush(r, offset, n);
 }
 static inline int spm_sync(spm_region *r) { return r->media->sync(r); }
+/* Stored, flushed and synced: durable when this returns. */
+static inline int spm_store_durably(spm_region *r, uint64_t offset, const void *p, size_t n) {
+  int rc = spm_store_bytes(r, offset, p, n);
+  spm_flush(r, offset, n);
+  return rc == SQLITE_OK ? spm_sync(r) : rc;
+}
 
 #endif
