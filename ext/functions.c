@@ -18,6 +18,13 @@ static void fail(sqlite3_context *context, int rc) {
   sqlite3_result_error_code(context, rc);
 }
 
+static void answer_number(sqlite3_context *context, int rc, uint64_t number) {
+  if (rc == SQLITE_OK)
+    sqlite3_result_int64(context, (sqlite3_int64)number);
+  else
+    fail(context, rc);
+}
+
 /* The text of an argument; NULL (and an error) if there is none. */
 static const char *text_of(sqlite3_context *context, sqlite3_value *value, const char *what) {
   const char *text = (const char *)sqlite3_value_text(value);
@@ -51,13 +58,10 @@ static void checkpoint(sqlite3_context *context, int argc, sqlite3_value **argv)
   const char *name = argc > 0 ? text_of(context, argv[0], "a schema, a pmemkv table or a path") : "main";
   if (name == NULL) return;
   char *path = spm_name_path(sqlite3_context_db_handle(context), name);
-  uint64_t lsn;
+  uint64_t lsn = 0;
   int rc = path ? spm_store_checkpoint(path, &lsn) : SQLITE_NOMEM;
   sqlite3_free(path);
-  if (rc == SQLITE_OK)
-    sqlite3_result_int64(context, (sqlite3_int64)lsn);
-  else
-    fail(context, rc);
+  answer_number(context, rc, lsn);
 }
 
 /* ------------------------------------------------------------------- backup -- */
@@ -119,10 +123,7 @@ static void backup(sqlite3_context *context, int argc, sqlite3_value **argv) {
   char *path = spm_name_path(user, name);
   int pages = 0, rc = path ? backup_database(user, path, target, &pages) : SQLITE_NOMEM;
   sqlite3_free(path);
-  if (rc == SQLITE_OK)
-    sqlite3_result_int(context, pages);
-  else
-    fail(context, rc);
+  answer_number(context, rc, (uint64_t)pages);
 }
 
 /* ------------------------------------------------------------------ deciding -- */
@@ -229,16 +230,13 @@ static int shrink_store(const char *path, uint64_t *bytes) {
 /* The bytes that the store's file has afterwards. */
 static void shrink(sqlite3_context *context, int argc, sqlite3_value **argv) {
   (void)argc;
-  uint64_t bytes;
+  uint64_t bytes = 0;
   const char *name = text_of(context, argv[0], "a pmemkv table or a path");
   if (name == NULL) return;
   char *path = spm_name_path(sqlite3_context_db_handle(context), name);
   int rc = path ? shrink_store(path, &bytes) : SQLITE_NOMEM;
   sqlite3_free(path);
-  if (rc == SQLITE_OK)
-    sqlite3_result_int64(context, (sqlite3_int64)bytes);
-  else
-    fail(context, rc);
+  answer_number(context, rc, bytes);
 }
 
 /* ---------------------------------------------------------------- the table -- */

@@ -24,7 +24,7 @@ void spm_rows_null(spm_rows *);
 typedef struct spm_report {
   const char *name;
   const char *columns;  /* "lsn INTEGER, type TEXT": as in CREATE TABLE */
-  int argument;         /* number of the hidden column `path`: how many come before it; -1: none */
+  int argument;         /* how many columns come before the hidden one, `name`; -1: it is not asked for */
   /* SQLITE_OK, or an error whose text is in spm_last_error().  `path` is a file's. */
   int (*fill)(spm_rows *, const char *path);
 } spm_report;
