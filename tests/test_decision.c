@@ -6,6 +6,8 @@
 
 #include "../ext/kv/decision.h"
 #include "../ext/kv/kvstore.h"
+#include "../vfs/super.h"
+#include "media.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -217,6 +219,47 @@ START_TEST(the_key_decides) {
 }
 END_TEST
 
+/* ------------------------------------------------ seen, and durable when acted on -- */
+
+static unsigned long syncs(void) { return media_count(MEDIA_BIT(MEDIA_FSYNC) | MEDIA_BIT(MEDIA_FDATASYNC), NULL); }
+
+/* Whoever committed may have died before its folder or its WAL was synced: what a store
+** commits for must not be lost in a power cut after that. */
+START_TEST(a_row_is_durable_before_it_counts) {
+  static const char *const modes[] = {"DELETE", "WAL"};
+  scene s = {.stock = 1};
+  spm_decision d = {.number = 1};
+  bool committed = false;
+  arrive(&s, X_FILE);
+  sqlite3 *db = open_database(&s);
+  x_ok(sqlite3_exec(db, _i == 0 ? "PRAGMA journal_mode=DELETE" : "PRAGMA journal_mode=WAL", NULL, NULL, NULL));
+  x_ok(sqlite3_exec(db, "CREATE TABLE t(a); BEGIN; INSERT INTO t VALUES(1)", NULL, NULL, NULL));
+  x_ok(spm_decision_write(db, "main", &d));
+  x_ok(sqlite3_exec(db, "COMMIT", NULL, NULL, NULL));
+  char *reference = spm_decision_in_database(&d, "unix", s.database);
+  media_install();
+  media_forget();
+  x_ok(spm_decision_ask(s.store, reference, &committed));
+  ck_assert(committed);
+  ck_assert_msg(syncs() >= 2, "%s: %lu syncs", modes[_i], syncs()); /* what holds the row, and the folder */
+  sqlite3_free(reference);
+  ck_assert_int_eq(sqlite3_close(db), SQLITE_OK);
+}
+END_TEST
+
+/* The same of a super-journal: it is gone for good once its folder is synced. */
+START_TEST(an_absence_is_durable_before_it_counts) {
+  scene s = {.stock = 1};
+  bool committed = false;
+  arrive(&s, X_FILE);
+  media_install();
+  media_forget();
+  x_ok(spm_super_decide(s.database, s.other, &committed)); /* there is no such file */
+  ck_assert(committed);
+  ck_assert_uint_eq(syncs(), 1);
+}
+END_TEST
+
 Suite *decision_suite(void) {
   Suite *suite = suite_create("decision");
   TCase *all = tcase_create("decisions");
@@ -226,6 +269,8 @@ Suite *decision_suite(void) {
   tcase_add_loop_test(all, a_lost_database_is_no_answer, 0, 6);
   tcase_add_loop_test(all, a_locked_database_is_waited_for, 0, 2);
   tcase_add_loop_test(all, the_key_decides, 0, 6);
+  tcase_add_loop_test(all, a_row_is_durable_before_it_counts, 0, 2);
+  tcase_add_test(all, an_absence_is_durable_before_it_counts);
   suite_add_tcase(suite, all);
   return suite;
 }
