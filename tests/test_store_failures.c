@@ -172,6 +172,32 @@ START_TEST(s8_acknowledged_is_never_unread) {
 }
 END_TEST
 
+/* And its records stay what they are, although the end of the log has not moved behind
+** them: a connection that keeps the lock, as in exclusive mode, cannot write over them. */
+START_TEST(s8_acknowledged_is_never_overwritten) {
+  x_medium(X_FILE);
+  const char *x = x_new("x.db", LARGE);
+  spm_conn *c = x_create(x);
+  x_commit(c, 0, LARGE, 1);
+  media_install();
+  x_ok(x_begin(c));
+  x_ok(x_fill(c, 0, LARGE, 2));
+  media_at(MEDIA_BIT(MEDIA_PWRITE), "x", 4, MEDIA_FAIL);
+  x_ok(spm_commit_finish(c));
+  for (uint64_t value = 3; value < 5; value++) {
+    int rc = x_fill(c, 0, LARGE, value);
+    if (rc == SQLITE_OK) rc = spm_commit_stage(c, NULL);
+    ck_assert_int_eq(rc & 0xff, SQLITE_IOERR);
+    (void)spm_commit_rollback(c);
+  }
+  x_end(c);
+  x_detach(c);
+  c = x_join(x);
+  ck_assert_uint_eq(x_read(c, 0, LARGE), 2);
+  x_detach(c);
+}
+END_TEST
+
 /* Every operation of a clean close fails in turn. */
 START_TEST(s8_every_failure_of_a_close) {
   x_medium(_i);
@@ -287,6 +313,7 @@ void store_failures(TCase *tcase) {
   tcase_add_test(tcase, s8_every_failure_of_a_commit);
   tcase_add_test(tcase, s8_half_applied_is_never_read);
   tcase_add_test(tcase, s8_acknowledged_is_never_unread);
+  tcase_add_test(tcase, s8_acknowledged_is_never_overwritten);
   tcase_add_loop_test(tcase, s8_every_failure_of_a_close, 0, X_MEDIA);
   tcase_add_loop_test(tcase, s10_full_disk_before_the_commit_record, 0, 3 * X_MEDIA);
   tcase_add_loop_test(tcase, s10_room_for_the_images_of_small_commits, 0, X_MEDIA);

@@ -155,10 +155,17 @@ static int load_block(spm_conn *c, const spm_dirty *d, uint8_t *to) {
   return SQLITE_OK;
 }
 
+/* A commit that is durable but not in X stands behind the committed end of the log, where
+** the next transaction's records would go: none may before recovery (S8). */
+static int check_log(const spm_conn *c) {
+  if (!c->unreadable) return SQLITE_OK;
+  return spm_error(SQLITE_IOERR_WRITE, "%s: an earlier write failed; close it everywhere to recover it", c->store->path);
+}
+
 /* Move everything resident to the log: uncommitted records, read back at need. */
 static int spill(spm_conn *c) {
   spm_store *s = c->store;
-  int rc = SQLITE_OK;
+  int rc = check_log(c);
   for (uint32_t i = 0; rc == SQLITE_OK && i < c->set.count; i++) {
     spm_dirty *d = &c->set.dirty[i];
     if (d->bytes == NULL) continue;
@@ -387,7 +394,8 @@ static int check_length(spm_store *s) {
 int spm_commit_stage(spm_conn *c, const char *super) {
   if (!c->modified || c->stage == SPM_PREPARED) return SQLITE_OK;
   unstage(c);
-  int rc = check_length(c->store);
+  int rc = check_log(c);
+  if (rc == SQLITE_OK) rc = check_length(c->store);
   if (rc == SQLITE_OK) rc = spm_data_grow(c->store, c->size);
   if (rc == SQLITE_OK) rc = stage_log(c);
   c->stage = SPM_STAGED;
