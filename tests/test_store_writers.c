@@ -379,6 +379,30 @@ START_TEST(s20_prepare_has_room_for_its_end) {
 }
 END_TEST
 
+/* A large prepared transaction cannot be finished: its records stay, whatever of the log is
+** given back, for its super-journal says that it is committed. */
+START_TEST(s20_prepared_outlives_a_failed_end) {
+  enum { COUNT = 400 }; /* blocks: more segments than a rollback leaves alone */
+  x_medium(X_FILE);
+  media_install();
+  const char *x = x_new("x.db", COUNT);
+  spm_conn *c = x_create(x);
+  x_commit(c, 0, COUNT, 1);
+  x_ok(x_begin(c));
+  x_ok(x_fill(c, 0, COUNT, 2));
+  x_ok(spm_commit_stage(c, "/super"));
+  media_at(MEDIA_BIT(MEDIA_SYNC), "l", 1, MEDIA_FAIL);
+  ck_assert_int_eq(spm_commit_finish(c) & 0xff, SQLITE_IOERR);
+  x_end(c);
+  x_detach(c);
+  x_decision = true;
+  c = x_join(x);
+  ck_assert_uint_eq(x_decided, 1);
+  ck_assert_uint_eq(x_read(c, 0, COUNT), 2);
+  x_detach(c);
+}
+END_TEST
+
 /* Take-over of a prepared transaction on a poisoned store: the log still says PREPARE,
 ** so nobody may be told that it is settled. */
 START_TEST(s20_poisoned_is_not_settled) {
@@ -431,6 +455,7 @@ void store_writers(TCase *tcase) {
   tcase_add_loop_test(tcase, s17_stopped_writers_are_waited_for, 0, 2 * X_MEDIA);
   tcase_add_loop_test(tcase, s17_heirs_may_die_too, 0, X_MEDIA);
   tcase_add_loop_test(tcase, s20_prepared_is_settled_by_the_host, 0, 4);
+  tcase_add_test(tcase, s20_prepared_outlives_a_failed_end);
   tcase_add_loop_test(tcase, s20_prepare_and_abort_are_durable, 0, X_MEDIA);
   tcase_add_test(tcase, s20_prepare_has_room_for_its_end);
   tcase_add_test(tcase, s20_poisoned_is_not_settled);

@@ -601,9 +601,12 @@ static void make_room(spm_conn *c) {
 }
 
 /* What was spilled stands behind the committed end, record by record, and leads through
-** the segments that are to go: recovery would follow it, and take the log for truncated. */
+** the segments that are to go: recovery would follow it, and take the log for truncated.
+** On a poisoned store it may be a prepared transaction that only recovery can settle, or a
+** commit that could not be applied: it stays. */
 static int trim_log(spm_conn *c) {
   spm_store *s = c->store;
+  if (spm_poisoned(s)) return SQLITE_OK;
   int rc = erase_head(s, spm_committed(s->shm)->tail.offset);
   return rc == SQLITE_OK ? spm_checkpoint_trim(s, spm_snapshot_alone(s, c->slot)) : rc;
 }
