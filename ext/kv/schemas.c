@@ -29,8 +29,7 @@ bool spm_patience_wait(spm_patience *p) {
 
 /* --------------------------------------------------------------- schemas -- */
 
-/* NULL: there are no more.  Before 3.39 only `main` can be named; what else is attached
-** there is asked for by hand. */
+/* NULL: there are no more, or, before 3.39, none that SQLite tells of besides `main`. */
 static const char *schema_name(sqlite3 *db, int i) {
   if (i == 0) return "main";
   return sqlite3_libversion_number() >= 3039000 ? sqlite3_db_name(db, i) : NULL;
