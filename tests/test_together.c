@@ -151,6 +151,29 @@ START_TEST(refused_commits_leave_nothing) {
 }
 END_TEST
 
+static int move_away(void *argument) {
+  const char *path = argument;
+  return rename(path, beside(path, ".away")) == 0 ? 1 : 0;
+}
+
+/* COMMIT is refused once the store is prepared, and the database cannot be asked: the store
+** promises nothing more, and is settled when both are opened again. */
+START_TEST(what_cannot_be_asked_stays_prepared) {
+  play p = cast_play(2 + _i); /* stock, rollback journal */
+  begin_round(&p);
+  sqlite3 *db = meet(&p);
+  change(&p, db);
+  (void)sqlite3_commit_hook(db, move_away, (void *)(uintptr_t)p.database);
+  ck_assert_int_eq(code_of(db, "COMMIT"), SQLITE_CONSTRAINT_COMMITHOOK);
+  (void)sqlite3_commit_hook(db, NULL, NULL);
+  ck_assert_int_ne(code_of(db, "UPDATE k0 SET value = 7"), SQLITE_OK);
+  ck_assert_int_eq(rename(beside(p.database, ".away"), p.database), 0);
+  ck_assert_int_eq(sqlite3_close(db), SQLITE_OK);
+  ck_assert(exists(beside(p.store[0], "-pmlog")));
+  verify(&p, 0, 1, false);
+}
+END_TEST
+
 /* A stock reader makes COMMIT busy: nothing is locked meanwhile, others commit on the
 ** store, and the transaction goes on where it was (K1). */
 START_TEST(a_busy_commit_holds_no_store) {
@@ -201,6 +224,7 @@ Suite *together_suite(void) {
   tcase_set_timeout(all, 300);
   tcase_add_loop_test(all, killed_at_every_step, 0, 2 * PLAYS);
   tcase_add_loop_test(all, refused_commits_leave_nothing, 0, 2 * PLAYS);
+  tcase_add_loop_test(all, what_cannot_be_asked_stays_prepared, 0, 2);
   tcase_add_loop_test(all, a_busy_commit_holds_no_store, 0, 2);
   tcase_add_loop_test(all, keys_alone_change_no_database, 0, 8);
   suite_add_tcase(suite, all);
