@@ -210,6 +210,10 @@ spm_conn *x_attach(const char *path) {
 static int allow(void *argument) { return (void)argument, SQLITE_OK; }
 static int refuse(void *argument) { return (void)argument, SQLITE_BUSY; }
 
+void x_limit_log(spm_conn *c, uint64_t bytes) {
+  x_ok(spm_store_configure(c, &(spm_store_options){.log_size_max = bytes}));
+}
+
 void x_detach(spm_conn *c) { spm_store_detach(c, allow, NULL); }
 void x_detach_dirty(spm_conn *c) { spm_store_detach(c, refuse, NULL); }
 

@@ -45,6 +45,7 @@ int x_try_join(const char *path, spm_conn **);
 int x_try_attach(const char *path, spm_conn **);
 spm_conn *x_attach(const char *path);
 void x_detach(spm_conn *);
+void x_limit_log(spm_conn *, uint64_t bytes);
 /* Leave in the middle: the log stays, as after a crash. */
 void x_detach_dirty(spm_conn *);
 

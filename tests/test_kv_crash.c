@@ -116,7 +116,7 @@ static void write_until_killed(void *argument) {
   media_install();
   media_at(MEDIA_ALL, "xls", p->kill_at, MEDIA_KILL);
   spm_kv *kv = kv_open(p->path);
-  spm_store_set_log_size_max(spm_kv_conn(kv), 1u << 20);
+  x_limit_log(spm_kv_conn(kv), 1u << 20);
   uint64_t k = state_of(kv, p->seed, &m);
   p->shared->number[0] = k;
   for (uint32_t i = 0; i < A_LIFE; i++) {
@@ -195,7 +195,7 @@ START_TEST(power_may_go_at_any_time) {
   now = (outage){.image = kv_path("image.kv"), .seed = x_seed()};
   uint64_t random = now.seed;
   spm_kv *kv = kv_open(path);
-  spm_store_set_log_size_max(spm_kv_conn(kv), 1u << 20);
+  x_limit_log(spm_kv_conn(kv), 1u << 20);
   media_install();
   media_track(path);
   media_call(lose_power);

@@ -573,7 +573,7 @@ START_TEST(log_stays_below_its_limit) {
   const char *path = x_new("x.db", 2000);
   spm_conn *c = x_create(path);
   const uint64_t limit = 2u << 20;
-  spm_store_set_log_size_max(c, limit);
+  x_limit_log(c, limit);
   for (uint32_t i = 0; i < 3000; i++) x_commit(c, i % 50, 1, i);
   ck_assert_uint_le(x_length(path, "-pmlog"), limit + SPM_SEGMENT_SIZE + SPM_LOG_HEADER_SIZE);
   x_commit(c, 0, 2000, 1);

@@ -452,7 +452,7 @@ START_TEST(power_may_go_at_any_time) {
   const char *x = x_new("x.db", SMALL_BLOCKS), *image = x_new("image.db", 4);
   now = (outage){x, image, 0, 0, x_seed()};
   spm_conn *c = x_create(x);
-  spm_store_set_log_size_max(c, 1u << 20);
+  x_limit_log(c, 1u << 20);
   media_install();
   media_track(x);
   media_call(lose_power);

@@ -347,7 +347,7 @@ END_TEST
 START_TEST(s6_s18_superblocks_are_fenced_on_both_sides) {
   x_medium(_i);
   spm_conn *c = x_create(x_new("x.db", 100));
-  spm_store_set_log_size_max(c, 1u << 20);
+  x_limit_log(c, 1u << 20);
   media_install();
   for (uint32_t i = 0; i < 1500; i++) x_commit(c, i % 90, 1, i);
   x_ok(spm_snapshot_begin(c));

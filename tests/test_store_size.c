@@ -213,7 +213,7 @@ START_TEST(s22_no_file_is_cut_while_others_are_there) {
   x_medium(_i);
   x_party w = {x_new("x.db", 3000), x_shared_new()};
   spm_conn *c = x_create(w.path);
-  spm_store_set_log_size_max(c, 1u << 20);
+  x_limit_log(c, 1u << 20);
   x_commit(c, 0, 3000, 1);
   pid_t pid = x_start(stay_attached, &w);
   x_await(w.shared, 1);

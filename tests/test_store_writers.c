@@ -120,7 +120,7 @@ static void commit_and_meet_fate(void *argument) {
   const victim *v = argument;
   media_install();
   spm_conn *c = x_join(v->path);
-  if (v->blocks > LARGE) spm_store_set_log_size_max(c, 1); /* it dies in checkpoints as well */
+  if (v->blocks > LARGE) x_limit_log(c, 1); /* it dies in checkpoints as well */
   x_ok(x_begin(c));
   media_at(MEDIA_ALL, NULL, v->n, v->action);
   x_ok(x_fill(c, 0, v->blocks, v->value));

@@ -104,10 +104,6 @@ static int recover_stock(spm_dbfile *f) {
 
 /* ------------------------------------------------------------- attaching -- */
 
-static spm_store_options store_options(const spm_dbfile *f) {
-  return (spm_store_options){.log_size_max = f->options.bytes[SPM_OPTION_max_log_size]};
-}
-
 /* Parent's SHARED held, header plain when last seen. */
 static int create(spm_dbfile *f) {
   int rc = parent_lock(f, SQLITE_LOCK_EXCLUSIVE);
@@ -121,7 +117,7 @@ static int create(spm_dbfile *f) {
   ** block of zeros is one here (stamp.c). */
   if (kind == SPM_HEADER_EMPTY) rc = f->parent->pMethods->xTruncate(f->parent, 0);
   if (rc != SQLITE_OK) return rc;
-  spm_store_options options = store_options(f);
+  spm_store_options options = spm_options_of_store(&f->options);
   return spm_store_create(f->path, &host, &options, &f->conn);
 }
 
@@ -150,7 +146,7 @@ static int attach_once(spm_dbfile *f) {
   bool found = false, writable = true;
   int rc = parent_kind(f, &kind);
   if (rc != SQLITE_OK) return rc;
-  spm_store_options options = store_options(f);
+  spm_store_options options = spm_options_of_store(&f->options);
   if (kind == SPM_HEADER_STAMPED) return spm_store_join(f->path, &host, &options, &f->conn);
   bool foreign = kind == SPM_HEADER_FOREIGN, reader = f->readonly || f->immutable;
   if (!foreign && !reader) rc = folder_writable(f, &writable);

@@ -6,19 +6,22 @@
 #include <ctype.h>
 #include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define PREFIX "pmem_"
 
-typedef enum kind { WORD, BYTES } kind;
+typedef enum kind { WORD, BYTES, SECONDS } kind;
+typedef enum change { AT_OPEN, ANYTIME } change;
 
 static const struct {
   const char *name;
   kind kind;
+  change change;
   const char *initial, *allowed;
 } table[] = {
-#define X(name, kind, initial, allowed, meaning) {#name, kind, initial, allowed},
+#define X(name, kind, change, initial, allowed, meaning) {#name, kind, change, initial, allowed},
     SPM_OPTION_TABLE(X) SPM_KV_OPTION_TABLE(X)
 #undef X
 };
@@ -51,24 +54,57 @@ static bool parse_bytes(const char *value, uint64_t *bytes) {
   return true;
 }
 
+#define SECOND_NS 1000000000u
+
+/* Digits, and perhaps a point with digits behind it, of which nine count. */
+static bool parse_seconds(const char *value, uint64_t *ns) {
+  char *end;
+  if (!isdigit((unsigned char)value[0])) return false;
+  errno = 0;
+  unsigned long long whole = strtoull(value, &end, 10);
+  if (errno != 0 || whole > UINT64_MAX / SECOND_NS - 1) return false;
+  uint64_t fraction = 0;
+  if (*end == '.') {
+    if (!isdigit((unsigned char)*++end)) return false;
+    for (uint64_t unit = SECOND_NS / 10; isdigit((unsigned char)*end); unit /= 10)
+      fraction += unit * (uint64_t)(*end++ - '0');
+  }
+  *ns = whole * SECOND_NS + fraction;
+  return *end == 0;
+}
+
+static char *show_seconds(uint64_t ns) {
+  char fraction[12] = "";
+  unsigned length = ns % SECOND_NS == 0 ? 0 : 10; /* the point and nine digits, without zeros at the end */
+  (void)snprintf(fraction, sizeof fraction, ".%09u", (unsigned)(ns % SECOND_NS));
+  while (length > 0 && fraction[length - 1] == '0') length--;
+  return sqlite3_mprintf("%llu%.*s", ns / SECOND_NS, (int)length, fraction);
+}
+
 /* Refusals of a database's options carry the prefix that its user wrote. */
+static int set_word(spm_options *o, unsigned i, const char *prefix, const char *value) {
+  o->word[i] = find_word(table[i].allowed, value);
+  if (o->word[i] != NULL) return SQLITE_OK;
+  return spm_error(SQLITE_CANTOPEN, "%s%s=%s: the value must be one of %s", prefix, table[i].name, value,
+                   table[i].allowed);
+}
+
+static int set_number(spm_options *o, unsigned i, const char *prefix, const char *value,
+                      bool (*parse)(const char *, uint64_t *), const char *what) {
+  uint64_t number, least;
+  if (parse(table[i].allowed, &least) && parse(value, &number) && number >= least) {
+    o->number[i] = number;
+    return SQLITE_OK;
+  }
+  return spm_error(SQLITE_CANTOPEN, "%s%s=%s: the value must be a number of %s, at least %s", prefix, table[i].name,
+                   value, what, table[i].allowed);
+}
+
 static int set_option(spm_options *o, unsigned i, const char *prefix, const char *value) {
-  uint64_t bytes, least;
   switch (table[i].kind) {
-    case WORD:
-      o->word[i] = find_word(table[i].allowed, value);
-      if (o->word[i] != NULL) return SQLITE_OK;
-      return spm_error(SQLITE_CANTOPEN, "%s%s=%s: the value must be one of %s", prefix, table[i].name,
-                       value, table[i].allowed);
-    case BYTES:
-      (void)parse_bytes(table[i].allowed, &least);
-      if (parse_bytes(value, &bytes) && bytes >= least) {
-        o->bytes[i] = bytes;
-        return SQLITE_OK;
-      }
-      return spm_error(SQLITE_CANTOPEN,
-                       "%s%s=%s: the value must be a number of bytes, with K, M or G behind it if wanted, at least %s",
-                       prefix, table[i].name, value, table[i].allowed);
+    case WORD: return set_word(o, i, prefix, value);
+    case BYTES: return set_number(o, i, prefix, value, parse_bytes, "bytes, with K, M or G behind it if wanted");
+    case SECONDS: return set_number(o, i, prefix, value, parse_seconds, "seconds, like 2 or 0.25");
   }
   return SQLITE_ERROR;
 }
@@ -99,9 +135,10 @@ int spm_options_parse(spm_options *o, const char *uri_name) {
 
 int spm_options_set(spm_options *o, const char *pragma, const char *value) {
   int i = find_option(pragma + sizeof PREFIX - 1, SPM_OPTION_COUNT);
-  const char *before = o->word[i];
+  const char *word = o->word[i];
+  uint64_t number = o->number[i];
   int rc = set_option(o, (unsigned)i, PREFIX, value);
-  if (rc == SQLITE_OK && table[i].kind == WORD && o->word[i] != before)
+  if (rc == SQLITE_OK && table[i].change == AT_OPEN && (o->word[i] != word || o->number[i] != number))
     rc = spm_error(SQLITE_CANTOPEN, "%s is chosen when the database is opened, in its URI", pragma);
   return rc;
 }
@@ -112,6 +149,10 @@ int spm_options_argument(spm_options *o, const char *name, const char *value) {
   return set_option(o, (unsigned)i, "", value) == SQLITE_OK ? SQLITE_OK : SQLITE_ERROR;
 }
 
+spm_store_options spm_options_of_store(const spm_options *o) {
+  return (spm_store_options){.log_size_max = o->number[SPM_OPTION_max_log_size]};
+}
+
 bool spm_options_is(const spm_options *o, spm_option_id i, const char *word) {
   return strncmp(o->word[i], word, strlen(word)) == 0;
 }
@@ -120,6 +161,7 @@ char *spm_options_show(const spm_options *o, const char *pragma) {
   if (sqlite3_strnicmp(pragma, PREFIX, sizeof PREFIX - 1) != 0) return NULL;
   int i = find_option(pragma + sizeof PREFIX - 1, SPM_OPTION_COUNT);
   if (i < 0) return NULL;
-  if (table[i].kind == BYTES) return sqlite3_mprintf("%llu", o->bytes[i]);
+  if (table[i].kind == BYTES) return sqlite3_mprintf("%llu", o->number[i]);
+  if (table[i].kind == SECONDS) return show_seconds(o->number[i]);
   return sqlite3_mprintf("%.*s", (int)strcspn(o->word[i], "|"), o->word[i]);
 }

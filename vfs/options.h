@@ -2,33 +2,35 @@
 ** options.h - the options of a database, from its URI, and of a pmemkv table, from its
 ** arguments: one table for all.
 **
-**     X(name, kind, default, allowed, meaning)
+**     X(name, kind, change, default, allowed, meaning)
 **
 ** kind WORD: `allowed` lists its values, separated by |; kind BYTES: a number with
-** an optional K, M or G, at least `allowed`.  URI parameters carry the prefix pmem_;
-** each option is answered as PRAGMA pmem_<name>.  A pmemkv table has them all, without
-** the prefix, and some of its own.
+** an optional K, M or G, at least `allowed`; kind SECONDS: a decimal number like 0.25, at
+** least `allowed`.  change ANYTIME: PRAGMA pmem_<name>=value sets it while the database is
+** open; AT_OPEN: it is chosen in the URI.  URI parameters carry the prefix pmem_; each
+** option is answered as PRAGMA pmem_<name>.  A pmemkv table has them all, without the
+** prefix, and some of its own.
 */
 #ifndef SPM_OPTIONS_H
 #define SPM_OPTIONS_H
 
-#include "store/error.h"
+#include "store/store.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #define SPM_OPTION_TABLE(X)                                                                  \
-  X(mode, WORD, "sync", "sync", "a commit is durable before it returns")                     \
-  X(recovery, WORD, "checkpoint", "checkpoint", "replay the log from the last checkpoint")   \
-  X(wal, WORD, "on", "on", "commits go through the log")                                     \
-  X(max_log_size, BYTES, "10M", "1M", "checkpoint before the log passes this many bytes")
+  X(mode, WORD, ANYTIME, "sync", "sync", "a commit is durable before it returns")            \
+  X(recovery, WORD, AT_OPEN, "checkpoint", "checkpoint", "replay the log from the last checkpoint") \
+  X(wal, WORD, ANYTIME, "on", "on", "commits go through the log")                            \
+  X(max_log_size, BYTES, ANYTIME, "10M", "1M", "checkpoint before the log passes this many bytes")
 
 #define SPM_KV_OPTION_TABLE(X)                                                               \
-  X(size, BYTES, "0", "0", "the most bytes that the store may take; 0 is no limit")         \
-  X(isolation, WORD, "snapshot", "snapshot|serializable", "what a commit is checked against: writes, or reads too")
+  X(size, BYTES, AT_OPEN, "0", "0", "the most bytes that the store may take; 0 is no limit") \
+  X(isolation, WORD, AT_OPEN, "snapshot", "snapshot|serializable", "what a commit is checked against: writes, or reads too")
 
 typedef enum spm_option_id {
-#define X(name, kind, initial, allowed, meaning) SPM_OPTION_##name,
+#define X(name, kind, change, initial, allowed, meaning) SPM_OPTION_##name,
   SPM_OPTION_TABLE(X) SPM_OPTION_COUNT, /* of a database */
   SPM_OPTION_BEFORE_KV = SPM_OPTION_COUNT - 1,
   SPM_KV_OPTION_TABLE(X)
@@ -37,19 +39,21 @@ typedef enum spm_option_id {
 } spm_option_id;
 
 typedef struct spm_options {
-  const char *word[SPM_OPTION_ALL]; /* WORD: the value, a constant */
-  uint64_t bytes[SPM_OPTION_ALL];   /* BYTES: the value            */
+  const char *word[SPM_OPTION_ALL]; /* WORD: the value, a constant          */
+  uint64_t number[SPM_OPTION_ALL];  /* BYTES: bytes; SECONDS: nanoseconds   */
 } spm_options;
 
 void spm_options_default(spm_options *);
 /* Take every pmem_ parameter of a URI file name.  SQLITE_CANTOPEN names the first
 ** unknown option or bad value. */
 int spm_options_parse(spm_options *, const char *uri_name) SPM_MUST_CHECK;
-/* Set the option a pragma names ("pmem_max_log_size"); only numbers can change while
-** the database is open.  SQLITE_CANTOPEN says why not. */
+/* Set the option a pragma names ("pmem_max_log_size"), if it can change while the database
+** is open.  SQLITE_CANTOPEN says why not. */
 int spm_options_set(spm_options *, const char *pragma, const char *value) SPM_MUST_CHECK;
 /* Set the option of a pmemkv table.  SQLITE_ERROR names an unknown one or a bad value. */
 int spm_options_argument(spm_options *, const char *name, const char *value) SPM_MUST_CHECK;
+/* What of them the store itself is to know. */
+spm_store_options spm_options_of_store(const spm_options *);
 bool spm_options_is(const spm_options *, spm_option_id, const char *word);
 /* The present value of the option a pragma names ("pmem_mode"), as text from
 ** sqlite3_mprintf; NULL: no such option. */

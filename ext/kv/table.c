@@ -120,8 +120,8 @@ static bool must_be_readonly(sqlite3 *db, const char *schema, const char *path) 
 }
 
 static int open_session(spm_table *t, const char *schema, const spm_args *a, bool create) {
-  spm_kv_options options = {.log_size_max = a->options.bytes[SPM_OPTION_max_log_size],
-                            .size_max = a->options.bytes[SPM_OPTION_size],
+  spm_kv_options options = {.log_size_max = a->options.number[SPM_OPTION_max_log_size],
+                            .size_max = a->options.number[SPM_OPTION_size],
                             .readonly = must_be_readonly(t->db, schema, a->path),
                             .create = create};
   return spm_session_open(t->db, a->path, &options, &t->session);

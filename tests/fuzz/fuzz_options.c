@@ -51,10 +51,25 @@ static bool bytes_allowed(const char *least, const char *value) {
   return told >= bytes_told(least) && told < 18446744073709551616.0;
 }
 
+/* Digits, and perhaps a point with more of them; nine behind the point count. */
+static double seconds_told(const char *value) {
+  size_t whole = strspn(value, "0123456789");
+  if (whole == 0 || (value[whole] != 0 && value[whole] != '.')) return NO_NUMBER;
+  if (value[whole] == 0) return atof(value);
+  size_t fraction = strspn(value + whole + 1, "0123456789");
+  return fraction == 0 || value[whole + 1 + fraction] != 0 ? NO_NUMBER : atof(value);
+}
+
+static bool seconds_allowed(const char *least, const char *value) {
+  double told = seconds_told(value);
+  return told >= seconds_told(least) && told < 18446744072.0;
+}
+
 static bool is_allowed(const char *name, const char *value) {
 #define IS_WORD(allowed) in_list(allowed, value)
 #define IS_BYTES(allowed) bytes_allowed(allowed, value)
-#define X(option, kind, initial, allowed, meaning) \
+#define IS_SECONDS(allowed) seconds_allowed(allowed, value)
+#define X(option, kind, change, initial, allowed, meaning) \
   if (strcasecmp(name, #option) == 0) return IS_##kind(allowed);
   SPM_OPTION_TABLE(X)
 #undef X

@@ -4,7 +4,7 @@
 folder=$DISK/options
 mkdir "$folder"
 
-# The table itself, a line an option: name|kind|default|allowed|meaning, with ; for the
+# The table itself, a line an option: name|kind|change|default|allowed|meaning, with ; for the
 # bars inside a list of values.
 cat >"$folder/table.c" <<'C'
 #include "vfs/options.h"
@@ -14,8 +14,8 @@ static void put(const char *s, const char *end) {
   printf("%s", end);
 }
 int main(void) {
-#define X(name, kind, initial, allowed, meaning) \
-  put(#name, "|"); put(#kind, "|"); put(initial, "|"); put(allowed, "|"); put(meaning, "\n");
+#define X(name, kind, change, initial, allowed, meaning) \
+  put(#name, "|"); put(#kind, "|"); put(#change, "|"); put(initial, "|"); put(allowed, "|"); put(meaning, "\n");
   SPM_OPTION_TABLE(X)
   return 0;
 }
@@ -27,9 +27,9 @@ gcc -DSQLITE_CORE -I. -o "$folder/table" "$folder/table.c"
 # ------------------------------------------------------------------------ README --
 
 awk -F'|' '{
-  values = $4; gsub(/;/, "`, `", values); values = "`" values "`"
-  if ($2 == "BYTES") values = "bytes, at least " values
-  printf "| `%s` | `%s` | %s | %s |\n", $1, $3, values, $5
+  values = $5; gsub(/;/, "`, `", values); values = "`" values "`"
+  if ($2 != "WORD") values = tolower($2) ", at least " values
+  printf "| `%s` | `%s` | %s | %s | %s |\n", $1, $4, values, $3 == "ANYTIME" ? "any time" : "at open", $6
 }' "$folder/table.txt" >"$folder/expected"
 awk '/^## / { inside = $0 == "## Options" } inside && /^\| `/' README.md >"$folder/found"
 diff -u "$folder/found" "$folder/expected" || fail "the options in README.md (-) are not those of vfs/options.h (+)"
@@ -64,7 +64,7 @@ unknown=
 opening 'cache=private&other=1' 'SELECT 1;' # names without the prefix are not ours
 same '0 1' "$status $said" 'other parameters of the URI'
 
-while IFS='|' read -r name kind initial allowed _; do
+while IFS='|' read -r name kind change initial allowed _; do
   case $kind in
     WORD)
       shown=$initial
@@ -83,19 +83,43 @@ while IFS='|' read -r name kind initial allowed _; do
       taken "pmem_$name" $((least + 1)) $((least + 1))
       taken "pmem_$name" "$((least / 1024 + 1))k" $((least + 1024))
       taken "pmem_$name" 3G 3221225472 ;;
+    SECONDS)
+      shown=$initial
+      for bad in -1 1s 1e3 .5 1. 1..5 0x1 inf nan 18446744073 99999999999999999999 ''; do refused "pmem_$name" "$bad"; done
+      less=$(echo "$allowed" | tr 123456789 0)
+      [ "$less" = "$allowed" ] || refused "pmem_$name" "$less"
+      taken "pmem_$name" "$allowed" "$allowed"
+      taken "pmem_$name" 7 7
+      taken "pmem_$name" 2.50 2.5
+      taken "pmem_$name" 3.0 3
+      taken "pmem_$name" 1.0000000019 1.000000001 ;;
     *) fail "options.sh does not know the kind $kind" ;;
   esac
   opening '' "PRAGMA pmem_$name;"
   same "0 $shown" "$status $said" "the default of $name"
 
-  # While it is open: numbers change, words do not, and a bad value changes nothing.
+  # While it is open: what can change does, and a bad value changes nothing.
   opening '' "PRAGMA pmem_$name='nonsense';"
   [ "$status" != 0 ] || fail "PRAGMA pmem_$name='nonsense' was accepted"
   case $said in *"pmem_$name=nonsense"*) ;; *) fail "the pragma's error does not name pmem_$name: $said" ;; esac
   opening '' "PRAGMA pmem_$name='$initial';"
   same "0 $shown" "$status $said" "pmem_$name set to what it is"
-  [ "$kind" != BYTES ] || { opening '' "PRAGMA pmem_$name=$((least * 3)); PRAGMA pmem_$name;"
-    same "0 $((least * 3)) $((least * 3))" "$status $(echo $said)" "pmem_$name set while open"; }
+  case $kind in
+    WORD) others=$(echo "$allowed" | tr ';' '\n' | grep -vx "$initial" || true) ;;
+    BYTES) others=33554432 ;;
+    SECONDS) others='0.75 90' ;;
+  esac
+  for other in $others; do
+    opening '' "PRAGMA pmem_$name='$other'; PRAGMA pmem_$name;"
+    if [ "$change" = ANYTIME ]; then
+      same "0 $other $other" "$status $(echo $said)" "pmem_$name set while open"
+    else
+      [ "$status" != 0 ] || fail "pmem_$name was set to $other while open"
+      case $said in *"pmem_$name is chosen when the database is opened"*) ;; *) fail "why it cannot be set: $said" ;; esac
+    fi
+    opening '' "SELECT count(*) FROM sqlite_schema; PRAGMA pmem_$name='$other'; SELECT count(*) FROM sqlite_schema; PRAGMA pmem_$name;"
+    [ "$change" != ANYTIME ] || same "0 0 $other 0 $other" "$status $(echo $said)" "pmem_$name set in an attached database"
+  done
 done <"$folder/table.txt"
 
 # The first bad one of several is named, and an option is one database's own.

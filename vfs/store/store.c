@@ -106,6 +106,10 @@ static int open_data(const char *path, int *fd) {
   return spm_error(code, "opening %s for writing: %s", path, strerror(errno));
 }
 
+static void take_options(spm_store *s, const spm_store_options *options) {
+  atomic_store(&s->log_size_max, options->log_size_max);
+}
+
 /* A store object with its data file open and mapped later; not registered. */
 static int store_new(const char *path, const spm_host *host, const spm_store_options *options,
                      spm_store **made) {
@@ -115,7 +119,7 @@ static int store_new(const char *path, const spm_host *host, const spm_store_opt
   pthread_mutex_init(&s->slots_mutex, NULL);
   s->locks.fd = s->locks.probe = -1;
   s->data = s->log = s->shared = (spm_region){.base = MAP_FAILED, .fd = -1};
-  atomic_store(&s->log_size_max, options->log_size_max);
+  take_options(s, options);
   s->path = strdup(path);
   int rc = s->path ? open_data(path, &s->locks.fd) : SQLITE_NOMEM;
   if (rc == SQLITE_OK) rc = refuse_network(s->locks.fd, path);
@@ -415,12 +419,16 @@ void spm_store_detach(spm_conn *c, int (*exclude)(void *), void *argument) {
   pthread_mutex_unlock(&registry_mutex);
 }
 
+int spm_store_configure(spm_conn *c, const spm_store_options *options) {
+  take_options(c->store, options);
+  return SQLITE_OK;
+}
+
 /* -------------------------------------------------------------- queries -- */
 
 const uint8_t *spm_store_life(const spm_conn *c) { return c->store->life; }
 const char *spm_store_medium(const spm_conn *c) { return c->store->data.media->name; }
 const char *spm_store_path(const spm_conn *c) { return c->store->path; }
-void spm_store_set_log_size_max(spm_conn *c, uint64_t bytes) { atomic_store(&c->store->log_size_max, bytes); }
 uint64_t spm_conn_size(const spm_conn *c) { return c->writing ? c->size : c->snapshot_size; }
 uint64_t spm_conn_committed_size(const spm_conn *c) { return c->snapshot_size; }
 uint64_t spm_conn_lsn(const spm_conn *c) { return c->snapshot; }

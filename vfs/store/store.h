@@ -58,11 +58,12 @@ int spm_store_create(const char *path, const spm_host *, const spm_store_options
 ** next attachment recovers. */
 void spm_store_detach(spm_conn *, int (*exclude)(void *), void *argument);
 
-/* The id of the life; the medium's name; the log's limit. */
+/* Other options for the store, for all connections of this process. */
+int spm_store_configure(spm_conn *, const spm_store_options *) SPM_MUST_CHECK;
+/* The id of the life; the medium's name; the file's. */
 const uint8_t *spm_store_life(const spm_conn *);
 const char *spm_store_medium(const spm_conn *);
 const char *spm_store_path(const spm_conn *);
-void spm_store_set_log_size_max(spm_conn *, uint64_t bytes);
 /* Bytes of X as this connection sees them, in its snapshot or its transaction; and as
 ** they are committed. */
 uint64_t spm_conn_size(const spm_conn *);
