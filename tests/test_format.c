@@ -64,7 +64,7 @@ START_TEST(entry_is_pinned) {
 END_TEST
 
 START_TEST(shared_memory_is_pinned) {
-  ck_assert_uint_eq(SPM_SHM_VERSION, 3);
+  ck_assert_uint_eq(SPM_SHM_VERSION, 4);
   ck_assert_uint_eq(sizeof(spm_slot), 64);
   ck_assert_uint_eq(sizeof(spm_image_meta), 24);
   ck_assert_uint_ge(SPM_SLOT_COUNT, 200);

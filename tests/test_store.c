@@ -399,6 +399,7 @@ static void add(Suite *suite, const char *name, void (*cases)(TCase *)) {
 Suite *store_suite(void) {
   Suite *suite = suite_create("store");
   add(suite, "lives", store_lives);
+  add(suite, "checkpoints by time", store_checkpoint);
   add(suite, "edits in place", store_edit);
   add(suite, "failures", store_failures);
   add(suite, "size", store_size);

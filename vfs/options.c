@@ -150,7 +150,8 @@ int spm_options_argument(spm_options *o, const char *name, const char *value) {
 }
 
 spm_store_options spm_options_of_store(const spm_options *o) {
-  return (spm_store_options){.log_size_max = o->number[SPM_OPTION_max_log_size]};
+  return (spm_store_options){.log_size_max = o->number[SPM_OPTION_max_log_size],
+                             .checkpoint_interval_ns = o->number[SPM_OPTION_checkpoint_interval]};
 }
 
 bool spm_options_is(const spm_options *o, spm_option_id i, const char *word) {

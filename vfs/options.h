@@ -23,7 +23,8 @@
   X(mode, WORD, ANYTIME, "sync", "sync", "a commit is durable before it returns")            \
   X(recovery, WORD, AT_OPEN, "checkpoint", "checkpoint", "replay the log from the last checkpoint") \
   X(wal, WORD, ANYTIME, "on", "on", "commits go through the log")                            \
-  X(max_log_size, BYTES, ANYTIME, "10M", "1M", "checkpoint before the log passes this many bytes")
+  X(max_log_size, BYTES, ANYTIME, "10M", "1M", "checkpoint before the log passes this many bytes") \
+  X(checkpoint_interval, SECONDS, ANYTIME, "60", "0.001", "a checkpoint at least this often, while there are commits")
 
 #define SPM_KV_OPTION_TABLE(X)                                                               \
   X(size, BYTES, AT_OPEN, "0", "0", "the most bytes that the store may take; 0 is no limit") \

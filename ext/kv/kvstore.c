@@ -79,7 +79,8 @@ static int make_file(const char *path) {
 
 /* SQLITE_NOTFOUND: the file is another one by now; look again. */
 static int attach_kind(const char *path, spm_kv_kind kind, const spm_kv_options *options, spm_conn **conn) {
-  spm_store_options store = {.log_size_max = options->log_size_max ? options->log_size_max : LOG_SIZE_DEFAULT};
+  spm_store_options store = options->store;
+  if (store.log_size_max == 0) store.log_size_max = LOG_SIZE_DEFAULT;
   switch (kind) {
     case SPM_KV_STAMPED:
       return spm_store_join(path, &spm_kv_host, &store, conn);

@@ -29,10 +29,10 @@
 typedef struct spm_kv spm_kv;
 
 typedef struct spm_kv_options {
-  uint64_t log_size_max; /* bytes; 0: 10 MiB */
-  uint64_t size_max;     /* bytes the file may have; 0: no limit */
-  bool readonly;         /* spm_kv_begin() is refused with SQLITE_READONLY */
-  bool create;           /* make the file if it is not there */
+  spm_store_options store; /* log_size_max 0: 10 MiB */
+  uint64_t size_max;       /* bytes the file may have; 0: no limit */
+  bool readonly;           /* spm_kv_begin() is refused with SQLITE_READONLY */
+  bool create;             /* make the file if it is not there */
 } spm_kv_options;
 
 /* Attach: make, adopt, join or recover the file.  SQLITE_NOTADB: it is neither empty nor

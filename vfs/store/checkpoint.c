@@ -3,6 +3,7 @@
 */
 #include "checkpoint.h"
 
+#include "counters.h"
 #include "log.h"
 #include "superblock.h"
 
@@ -132,6 +133,13 @@ static int advance(spm_store *s, uint64_t budget) {
   return rc;
 }
 
+/* All that was committed when the checkpoint fell due is durable in X, and the superblock
+** says so. */
+static void caught_up(spm_shm *shm) {
+  shm->checkpointed_ns = spm_clock_coarse_ns();
+  shm->checkpoint_due = 0;
+}
+
 static uint32_t keep_segments(const spm_store *s) {
   uint64_t segments = atomic_load(&s->log_size_max) / SPM_SEGMENT_SIZE;
   return segments < 4 ? 4 : segments > SPM_SEGMENT_COUNT ? SPM_SEGMENT_COUNT : (uint32_t)segments;
@@ -158,10 +166,34 @@ int spm_checkpoint_all(spm_store *s) {
   shm->checkpoint_size = atomic_load(&state->logical_size);
   rc = write_superblock(s, false);
   if (rc != SQLITE_OK) return rc;
+  caught_up(shm);
   memset(shm->segments, 0, sizeof shm->segments);
   shm->segments_used = 0;
   (void)spm_segment_mark(s, (uint32_t)spm_offset_segment(state->tail.offset));
   return SQLITE_OK;
+}
+
+/* Time since everything was in X, in quarters of the interval.  A clock that went back,
+** for it is another container's perhaps, begins anew. */
+static uint64_t quarters_passed(spm_store *s) {
+  spm_shm *shm = s->shm;
+  uint64_t interval = atomic_load(&s->checkpoint_interval_ns), now = interval ? spm_clock_coarse_ns() : 0;
+  if (interval == 0) return 0;
+  if (now < shm->checkpointed_ns) shm->checkpointed_ns = now;
+  return (now - shm->checkpointed_ns) * 4 / interval;
+}
+
+/* The interval has passed: no commit pays for all of it, unless commits are so rare that
+** their steps have taken a quarter of the interval more. */
+static int step_due(spm_store *s, uint64_t quarters) {
+  spm_shm *shm = s->shm;
+  if (quarters > 4 || !s->data.media->persistent) return spm_checkpoint_all(s);
+  if (shm->checkpoint_due == 0) shm->checkpoint_due = spm_committed_lsn(shm);
+  int rc = advance(s, STEP_BYTES);
+  if (rc != SQLITE_OK || shm->checkpoint.lsn < shm->checkpoint_due) return rc;
+  rc = write_superblock(s, false);
+  if (rc == SQLITE_OK) caught_up(shm);
+  return rc;
 }
 
 int spm_checkpoint_step(spm_store *s, bool alone) {
@@ -174,6 +206,9 @@ int spm_checkpoint_step(spm_store *s, bool alone) {
     if (rc == SQLITE_OK) rc = spm_checkpoint_restart(s, false);
     return rc == SQLITE_OK ? spm_checkpoint_trim(s, alone) : rc;
   }
+  uint64_t quarters = quarters_passed(s);
+  if (quarters >= 4) return step_due(s, quarters);
+  shm->checkpoint_due = 0; /* the interval may have become longer */
   if (!s->data.media->persistent)
     return shm->segments_used >= keep ? spm_checkpoint_all(s) : SQLITE_OK;
   if (shm->segments_used <= keep / 2) return SQLITE_OK;

@@ -9,6 +9,10 @@
 **
 ** PMEM goes on in small steps, a little with each commit; FILE has one sync for
 ** all of X, so it waits until the log is worth one.
+**
+** Once an interval (`checkpoint_interval`) the steps go on to the LSN that was the newest
+** when the interval had passed, and a superblock then says so.  A commit looks at the
+** coarse clock for that; there is no thread.
 */
 #ifndef SPM_CHECKPOINT_H
 #define SPM_CHECKPOINT_H

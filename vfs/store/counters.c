@@ -1,6 +1,7 @@
 /*
 ** counters.c - see counters.h.
 */
+#define _GNU_SOURCE
 #include "counters.h"
 
 #include <time.h>
@@ -8,11 +9,14 @@
 #define TIME_ALL_BELOW 64u /* commits */
 #define TIME_EVERY 16u
 
-uint64_t spm_clock_ns(void) {
+static uint64_t clock_ns(clockid_t clock) {
   struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
+  clock_gettime(clock, &now);
   return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
+
+uint64_t spm_clock_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
+uint64_t spm_clock_coarse_ns(void) { return clock_ns(CLOCK_MONOTONIC_COARSE); }
 
 uint64_t spm_count_begin(const spm_store *s) {
   uint64_t commits = s->shm->counters.committed;

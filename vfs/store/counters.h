@@ -17,6 +17,9 @@ uint64_t spm_count_begin(const spm_store *);
 void spm_count_commit(spm_store *, uint32_t blocks, uint64_t began_ns);
 /* The time below which `share` of the timed commits lie, in microseconds. */
 double spm_latency_us(const spm_counters *, double share);
+/* Both of the monotonic clock; the coarse one moves some hundred times a second, and can be
+** looked at in every commit. */
 uint64_t spm_clock_ns(void);
+uint64_t spm_clock_coarse_ns(void);
 
 #endif

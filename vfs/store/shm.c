@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "shm.h"
 
+#include "counters.h"
 #include "version.h"
 
 #include <errno.h>
@@ -66,6 +67,7 @@ int spm_shm_create(spm_store *s, const spm_superblock *block) {
   shm->superblock_size = shm->checkpoint_size = shm->covered_size = block->logical_size;
   shm->held_size = block->logical_size; /* holes may lie beyond: spm_data_grow() looks */
   shm->checkpoint = block->checkpoint;
+  shm->checkpointed_ns = spm_clock_coarse_ns();
   shm->segments_made =
       (uint32_t)((atomic_load(&s->log.allocated) - SPM_LOG_HEADER_SIZE) / SPM_SEGMENT_SIZE);
   spm_state *state = &shm->state[0];

@@ -24,7 +24,7 @@
 #include <stdatomic.h>
 
 #define SPM_SHM_MAGIC UINT64_C(0x316d68734d656d50) /* "PmeMshm1" */
-#define SPM_SHM_VERSION 3u
+#define SPM_SHM_VERSION 4u
 #define SPM_SLOT_COUNT 1024u
 #define SPM_BUCKET_COUNT 16384u
 #define SPM_IMAGE_CHUNK 128u /* images a chunk */
@@ -138,6 +138,8 @@ typedef struct spm_shm {
   uint64_t superblock_sequence;
   spm_log_pos checkpoint; /* where the next checkpoint step begins         */
   uint64_t checkpoint_size;
+  uint64_t checkpointed_ns; /* coarse monotonic: all that was committed then is durable in X */
+  uint64_t checkpoint_due;  /* LSN that checkpoint steps go on to; 0: none             */
   uint64_t superblock_size; /* X is never cut below it: REDO begins there   */
   uint64_t held_size;     /* bytes of X that have space behind them        */
   uint64_t saved_lsn;     /* the images this commit needs are all there    */

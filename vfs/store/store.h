@@ -38,8 +38,10 @@ typedef struct spm_host {
   int (*settled)(const char *path, const char *super);
 } spm_host;
 
+/* Zeros are the options of a store that nobody limits. */
 typedef struct spm_store_options {
-  uint64_t log_size_max; /* bytes */
+  uint64_t log_size_max;           /* bytes; never below some segments */
+  uint64_t checkpoint_interval_ns; /* 0: only the log's size calls for checkpoints */
 } spm_store_options;
 
 /* Attach to the stamped file `path`: join those who have it open, or recover it.
