@@ -482,7 +482,7 @@ static void delete_half(spm_kv *kv, uint64_t to) {
 START_TEST(size_is_a_limit) {
   spm_kv *kv;
   const char *path = kv_path("x.kv");
-  x_ok(spm_kv_open(path, &(spm_kv_options){.create = true, .size_max = 1u << 20}, &kv));
+  x_ok(spm_kv_open(path, &(spm_kv_options){.create = true, .store.size_max = 1u << 20}, &kv));
   (void)kv_create(kv, "t");
   uint64_t keys = fill_up(kv, 0, SQLITE_FULL);
   ck_assert_ptr_nonnull(strstr(spm_last_error(), "1048576"));
@@ -523,7 +523,7 @@ END_TEST
 START_TEST(a_store_that_cannot_be_made) {
   spm_kv *kv;
   x_ok(spm_kv_open(kv_path("y.kv"), &(spm_kv_options){.create = true}, &kv)); /* the medium is known */
-  ck_assert_int_eq(spm_kv_open(kv_path("x.kv"), &(spm_kv_options){.create = true, .size_max = 20000}, &kv),
+  ck_assert_int_eq(spm_kv_open(kv_path("x.kv"), &(spm_kv_options){.create = true, .store.size_max = 20000}, &kv),
                    SQLITE_FULL);
   ck_assert_uint_eq(x_length(kv_path("x.kv"), ""), 0);
   ck_assert(!x_exists(kv_path("x.kv"), "-pmlog"));

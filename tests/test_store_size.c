@@ -255,7 +255,75 @@ START_TEST(s2_small_files_keep_their_length) {
 }
 END_TEST
 
+/* ------------------------------------------------------------- the limit -- */
+
+static void limit_size(spm_conn *c, uint64_t bytes) {
+  x_ok(spm_store_configure(c, &(spm_store_options){.log_size_max = 10u << 20, .size_max = bytes}));
+}
+
+START_TEST(a_limit_is_kept) {
+  x_medium(_i);
+  const char *x = x_new("x.db", 0);
+  spm_conn *c = x_create(x);
+  limit_size(c, X_AT(100));
+  x_commit(c, 0, 100, 1); /* to the last byte */
+  ck_assert_int_eq(x_try_commit(c, 100, 1, 2), SQLITE_FULL);
+  ck_assert_ptr_nonnull(strstr(spm_last_error(), "413696"));
+  ck_assert_int_eq(x_try_commit(c, 0, 101, 2), SQLITE_FULL);
+  ck_assert_uint_eq(x_read(c, 0, 100), 1);
+  ck_assert_uint_eq(x_length(x, ""), X_AT(100)); /* nor was space taken ahead */
+  x_commit(c, 0, 100, 3);
+  x_ok(x_truncate(c, X_AT(50)));
+  x_commit(c, 50, 50, 3);
+  x_detach_dirty(c);
+  c = x_join(x);
+  ck_assert_uint_eq(x_read(c, 0, 100), 3);
+  x_commit(c, 100, 1, 3); /* the limit is the one of those who write */
+  x_detach(c);
+}
+END_TEST
+
+START_TEST(what_is_larger_already_does_not_grow) {
+  x_medium(_i);
+  spm_conn *c = x_create(x_new("x.db", 0));
+  x_commit(c, 0, 200, 1);
+  limit_size(c, X_AT(100));
+  x_commit(c, 0, 200, 2);
+  ck_assert_int_eq(x_try_commit(c, 200, 1, 3), SQLITE_FULL);
+  x_ok(x_truncate(c, X_AT(150)));
+  ck_assert_int_eq(x_try_commit(c, 150, 1, 3), SQLITE_FULL);
+  ck_assert_uint_eq(x_read(c, 0, 150), 2);
+  x_ok(x_truncate(c, X_AT(90)));
+  x_commit(c, 90, 10, 2);
+  ck_assert_int_eq(x_try_commit(c, 0, 101, 3), SQLITE_FULL);
+  limit_size(c, 0);
+  x_commit(c, 0, 300, 4);
+  x_detach(c);
+}
+END_TEST
+
+/* A large transaction is refused before it has filled the log. */
+START_TEST(a_limit_is_noticed_on_the_way) {
+  x_medium(_i);
+  const char *x = x_new("x.db", 0);
+  spm_conn *c = x_create(x);
+  x_commit(c, 0, 10, 1);
+  limit_size(c, X_AT(5000));
+  uint64_t log = x_length(x, "-pmlog");
+  x_ok(x_begin(c));
+  ck_assert_int_eq(x_fill(c, 0, 20000, 2), SQLITE_FULL);
+  x_end(c);
+  ck_assert_uint_eq(x_length(x, "-pmlog"), log);
+  ck_assert_uint_eq(x_read(c, 0, 10), 1);
+  x_commit(c, 0, 5000, 3);
+  x_detach(c);
+}
+END_TEST
+
 void store_size(TCase *tcase) {
+  tcase_add_loop_test(tcase, a_limit_is_kept, 0, X_MEDIA);
+  tcase_add_loop_test(tcase, what_is_larger_already_does_not_grow, 0, X_MEDIA);
+  tcase_add_loop_test(tcase, a_limit_is_noticed_on_the_way, 0, X_MEDIA);
   tcase_add_loop_test(tcase, s2_small_files_keep_their_length, 0, X_MEDIA);
   tcase_add_loop_test(tcase, s9_nothing_stale_comes_back, 0, X_MEDIA);
   tcase_add_loop_test(tcase, s9_snapshots_keep_what_is_cut, 0, X_MEDIA);

@@ -335,6 +335,33 @@ START_TEST(mmap_size_changes_no_answer) {
 }
 END_TEST
 
+/* Past the option size the transaction is rolled back, and the database goes on. */
+START_TEST(a_database_has_its_size) {
+  sqlite3 *db = open_with(path_on(_i, "t.db"), "pmem", "pmem_size=200K");
+  run(db, "CREATE TABLE t(a INTEGER PRIMARY KEY, b); INSERT INTO t(b) VALUES(randomblob(50000))");
+  for (int cache = 2000; cache > 0; cache -= 1995) { /* the second spills */
+    run(db, "PRAGMA cache_size = %d; BEGIN; DELETE FROM t", cache);
+    int rc = SQLITE_OK;
+    for (int i = 0; i < 500 && rc == SQLITE_OK; i++) rc = code_of(db, "INSERT INTO t(b) VALUES(randomblob(5000))");
+    ck_assert_int_eq(rc == SQLITE_OK ? code_of(db, "COMMIT") : rc, SQLITE_FULL);
+    ck_assert(sqlite3_get_autocommit(db));
+    expect(db, "SELECT count(*), sum(length(b)) FROM t", "1|50000");
+    integrity(db);
+  }
+  ck_assert_int_eq(code_of(db, "INSERT INTO t(b) VALUES(randomblob(200000))"), SQLITE_FULL);
+  ck_assert_ptr_nonnull(strstr(text(db, "PRAGMA pmem_error"), "204800"));
+  run(db, "INSERT INTO t(b) VALUES(randomblob(100000))");
+  run(db, "PRAGMA pmem_size = 100000; UPDATE t SET b = randomblob(length(b))"); /* larger, but no longer */
+  ck_assert_int_eq(code_of(db, "INSERT INTO t(b) VALUES(randomblob(50000))"), SQLITE_FULL);
+  run(db, "DELETE FROM t WHERE a = 2; VACUUM");
+  ck_assert_int_eq(code_of(db, "INSERT INTO t(b) VALUES(randomblob(50000))"), SQLITE_FULL);
+  run(db, "PRAGMA pmem_size = 0; INSERT INTO t(b) VALUES(randomblob(500000))");
+  integrity(db);
+  close_db(db);
+  stock_accepts(path_on(_i, "t.db"));
+}
+END_TEST
+
 TCase *vfs_transactions_case(void) {
   TCase *transactions = tcase_create("transactions");
   tcase_set_timeout(transactions, 120);
@@ -347,6 +374,7 @@ TCase *vfs_transactions_case(void) {
   tcase_add_loop_test(transactions, a_failed_statement_is_rolled_back, 0, MEDIA);
   tcase_add_loop_test(transactions, temporary_tables, 0, MEDIA);
   tcase_add_loop_test(transactions, sessions, 0, MEDIA);
+  tcase_add_loop_test(transactions, a_database_has_its_size, 0, MEDIA);
   tcase_add_loop_test(transactions, mmap_size_changes_no_answer, 0, MEDIA);
   return transactions;
 }

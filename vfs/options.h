@@ -24,10 +24,10 @@
   X(recovery, WORD, AT_OPEN, "checkpoint", "checkpoint", "replay the log from the last checkpoint") \
   X(wal, WORD, ANYTIME, "on", "on", "commits go through the log")                            \
   X(max_log_size, BYTES, ANYTIME, "10M", "1M", "checkpoint before the log passes this many bytes") \
-  X(checkpoint_interval, SECONDS, ANYTIME, "60", "0.001", "a checkpoint at least this often, while there are commits")
+  X(checkpoint_interval, SECONDS, ANYTIME, "60", "0.001", "a checkpoint at least this often, while there are commits") \
+  X(size, BYTES, ANYTIME, "0", "0", "the most bytes that the file may grow to; 0 is no limit")
 
 #define SPM_KV_OPTION_TABLE(X)                                                               \
-  X(size, BYTES, AT_OPEN, "0", "0", "the most bytes that the store may take; 0 is no limit") \
   X(isolation, WORD, AT_OPEN, "snapshot", "snapshot|serializable", "what a commit is checked against: writes, or reads too")
 
 typedef enum spm_option_id {

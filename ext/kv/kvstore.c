@@ -168,8 +168,8 @@ static int get_ready(spm_kv *kv) {
 int spm_kv_open(const char *path, const spm_kv_options *options, spm_kv **made) {
   spm_kv *kv = calloc(1, sizeof *kv);
   if (kv == NULL) return SQLITE_NOMEM;
-  uint64_t limit = options->size_max / SPM_BLOCK_SIZE;
-  kv->limit = options->size_max == 0 || limit > SPM_NO_LIMIT ? SPM_NO_LIMIT : (uint32_t)limit;
+  uint64_t limit = options->store.size_max / SPM_BLOCK_SIZE;
+  kv->limit = options->store.size_max == 0 || limit > SPM_NO_LIMIT ? SPM_NO_LIMIT : (uint32_t)limit;
   kv->readonly = options->readonly;
   int rc = attach(path, options, &kv->conn);
   if (rc == SQLITE_OK) rc = get_ready(kv);

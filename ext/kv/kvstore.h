@@ -30,7 +30,6 @@ typedef struct spm_kv spm_kv;
 
 typedef struct spm_kv_options {
   spm_store_options store; /* log_size_max 0: 10 MiB */
-  uint64_t size_max;       /* bytes the file may have; 0: no limit */
   bool readonly;           /* spm_kv_begin() is refused with SQLITE_READONLY */
   bool create;             /* make the file if it is not there */
 } spm_kv_options;

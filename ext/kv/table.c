@@ -121,7 +121,6 @@ static bool must_be_readonly(sqlite3 *db, const char *schema, const char *path) 
 
 static int open_session(spm_table *t, const char *schema, const spm_args *a, bool create) {
   spm_kv_options options = {.store = spm_options_of_store(&a->options),
-                            .size_max = a->options.number[SPM_OPTION_size],
                             .readonly = must_be_readonly(t->db, schema, a->path),
                             .create = create};
   return spm_session_open(t->db, a->path, &options, &t->session);

@@ -76,9 +76,10 @@ while IFS='|' read -r name kind change initial allowed _; do
     BYTES)
       shown=$(numfmt --from=iec "$initial")
       least=$(numfmt --from=iec "$allowed")
-      for bad in 0 -1 1 12x M 5T 1_M 1.5M 0x900000 99999999999999999999 99999999999999G '' $((least - 1)); do
+      for bad in -1 12x M 5T 1_M 1.5M 0x900000 99999999999999999999 99999999999999G '' $((least - 1)); do
         refused "pmem_$name" "$bad"
       done
+      [ "$least" = 0 ] || for bad in 0 1; do refused "pmem_$name" "$bad"; done
       taken "pmem_$name" "$least" "$least"
       taken "pmem_$name" $((least + 1)) $((least + 1))
       taken "pmem_$name" "$((least / 1024 + 1))k" $((least + 1024))

@@ -162,10 +162,19 @@ static int check_log(const spm_conn *c) {
   return spm_error(SQLITE_IOERR_WRITE, "%s: an earlier write failed; close it everywhere to recover it", c->store->path);
 }
 
+/* A store that is larger than it may be can be changed, and shrink, but not grow. */
+static int check_capacity(const spm_conn *c) {
+  uint64_t size_max = atomic_load_explicit(&c->store->size_max, memory_order_relaxed);
+  if (size_max == 0 || c->size <= size_max || c->size <= c->snapshot_size) return SQLITE_OK;
+  return spm_error(SQLITE_FULL, "%s: %llu bytes pass the %llu that its option size allows", c->store->path,
+                   (unsigned long long)c->size, (unsigned long long)size_max);
+}
+
 /* Move everything resident to the log: uncommitted records, read back at need. */
 static int spill(spm_conn *c) {
   spm_store *s = c->store;
   int rc = check_log(c);
+  if (rc == SQLITE_OK) rc = check_capacity(c);
   for (uint32_t i = 0; rc == SQLITE_OK && i < c->set.count; i++) {
     spm_dirty *d = &c->set.dirty[i];
     if (d->bytes == NULL) continue;
@@ -394,7 +403,9 @@ static int check_length(spm_store *s) {
 int spm_commit_stage(spm_conn *c, const char *super) {
   if (!c->modified || c->stage == SPM_PREPARED) return SQLITE_OK;
   unstage(c);
-  int rc = check_log(c);
+  int rc = check_capacity(c);
+  if (rc != SQLITE_OK) return rc; /* not for lack of room that a checkpoint could make */
+  rc = check_log(c);
   if (rc == SQLITE_OK) rc = check_length(c->store);
   if (rc == SQLITE_OK) rc = spm_data_grow(c->store, c->size);
   if (rc == SQLITE_OK) rc = stage_log(c);

@@ -32,6 +32,7 @@ typedef struct spm_store {
   spm_shm *shm; /* == shared.base */
   spm_locks locks;
   _Atomic uint64_t log_size_max; /* bytes; checkpoints keep the log below it */
+  _Atomic uint64_t size_max;     /* bytes of X; 0: no limit */
   _Atomic uint64_t checkpoint_interval_ns; /* 0: none */
   atomic_bool orphaned;  /* this process is a fork's child: nothing here is its own */
   pthread_mutex_t slots_mutex;

@@ -26,7 +26,8 @@ int spm_data_grow(spm_store *s, uint64_t size) {
   uint64_t wanted = SPM_ALIGN(size, SPM_BLOCK_SIZE), there;
   int rc = held(s, &there);
   if (rc != SQLITE_OK || wanted <= there) return rc;
-  uint64_t target = SPM_ALIGN(wanted, step_for(wanted));
+  uint64_t target = SPM_ALIGN(wanted, step_for(wanted)), size_max = atomic_load(&s->size_max);
+  if (size_max != 0 && target > size_max) target = wanted;
   if (target > s->data.reserved) target = wanted;
   if (target > s->data.reserved)
     return spm_error(SQLITE_FULL, "%s: %llu bytes pass the %llu that can be mapped here", s->path,

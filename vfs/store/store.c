@@ -108,6 +108,7 @@ static int open_data(const char *path, int *fd) {
 
 static void take_options(spm_store *s, const spm_store_options *options) {
   atomic_store(&s->log_size_max, options->log_size_max);
+  atomic_store(&s->size_max, options->size_max);
   atomic_store(&s->checkpoint_interval_ns, options->checkpoint_interval_ns);
 }
 

@@ -41,6 +41,7 @@ typedef struct spm_host {
 /* Zeros are the options of a store that nobody limits. */
 typedef struct spm_store_options {
   uint64_t log_size_max;           /* bytes; never below some segments */
+  uint64_t size_max;               /* bytes X may grow to; 0: no limit */
   uint64_t checkpoint_interval_ns; /* 0: only the log's size calls for checkpoints */
 } spm_store_options;
 
