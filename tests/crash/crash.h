@@ -63,6 +63,8 @@ pid_t crew_start(const stage *, uint32_t number, void (*work)(const stage *, voi
 /* ---- record.c ---- */
 void record_medium(bool file);
 void record_set_seed(uint64_t);
+/* From now on this file cannot be made longer by writing; NULL: none. */
+void record_full(const char *path);
 
 /* ---- explore.c ---- */
 typedef struct tally { /* shared by all processes, a workload and medium each */

@@ -200,6 +200,14 @@ void model_truncate(model *m, spm_conn *c, uint64_t size) {
   must(spm_write_truncate(c, size), "truncating");
 }
 
+int model_compare(model *m, spm_conn *c) {
+  content *there = spare();
+  int rc = read_through(c, there);
+  if (rc == SQLITE_OK && content_hash(there) != content_hash(&m->draft))
+    live_failure("a transaction reads something else than it wrote");
+  return rc;
+}
+
 int model_commit(model *m, spm_conn *c) {
   uint64_t state = content_hash(&m->draft);
   promise(PROMISE_STARTED, state);

@@ -48,6 +48,8 @@ void model_truncate(model *, spm_conn *, uint64_t size);
 /* With promises; SQLITE_OK or what the store said. */
 int model_commit(model *, spm_conn *);
 void model_rollback(model *, spm_conn *);
+/* What the transaction reads, is it what it has written? */
+int model_compare(model *, spm_conn *);
 /* What the store holds, read through a snapshot, is it what the model says? */
 int model_look(model *, spm_conn *);
 

@@ -104,7 +104,21 @@ void pmem_drain(void) {
 
 /* ------------------------------------------------------------------ libc -- */
 
+static const char *full_path;
+void record_full(const char *path) { full_path = path; }
+
+/* What a file has, it keeps, on a full disk too. */
+static bool disk_is_full(int fd, uint64_t end) {
+  struct stat wanted, status;
+  return full_path != NULL && stat(full_path, &wanted) == 0 && fstat(fd, &status) == 0 &&
+         wanted.st_ino == status.st_ino && end > (uint64_t)status.st_size;
+}
+
 ssize_t pwrite(int fd, const void *p, size_t n, off_t offset) {
+  if (disk_is_full(fd, (uint64_t)offset + n)) {
+    errno = ENOSPC;
+    return -1;
+  }
   bool recorded = trace_lock();
   ssize_t done = syscall(SYS_pwrite64, fd, p, n, offset);
   if (!recorded) return done;

@@ -359,7 +359,7 @@ static sqlite3 *meet(const stage *at, const char *cast) {
   sqlite3 *db = must_open(at, names[0], cast[0] == 'p');
   for (int i = 1; cast[i] != 0; i++)
     run_sql(db, "ATTACH 'file:%s?vfs=%s' AS m%d", stage_path(at, names[i]), cast[i] == 'p' ? "pmem" : "unix", i);
-  run_sql(db, "PRAGMA journal_mode = %s", modes[at->unit / 16 % 3]);
+  run_sql(db, "PRAGMA journal_mode = %s", modes[at->unit / 24 % 3]);
   return db;
 }
 
@@ -372,6 +372,34 @@ static void commit_all(sqlite3 *db, const char *cast, uint64_t n) {
   promise(PROMISE_STARTED, multi_hash(n));
   run_sql(db, "COMMIT");
   promise(PROMISE_KEPT, multi_hash(n));
+}
+
+/* The last member meets a full disk when those before it have been prepared: stock in its
+** database, here in the stub.  All are rolled back, and the user goes on. */
+static void give_up(const stage *at, sqlite3 *db, const char *cast) {
+  int last = (int)strlen(cast) - 1;
+  char name[40];
+  (void)snprintf(name, sizeof name, "%s%s", names[last], cast[last] == 'p' ? "-journal" : "");
+  const char *full = stage_path(at, name);
+  run_sql(db, "BEGIN; UPDATE main.state SET n = -1; UPDATE main.t SET p = zeroblob(9500), v = 'given up'");
+  for (int i = 1; i <= last; i++)
+    run_sql(db, "UPDATE m%d.state SET n = -1; UPDATE m%d.t SET p = zeroblob(%d), v = 'given up'", i, i, i < last ? 9500 : 90000);
+  record_full(full);
+  int rc = sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);
+  record_full(NULL);
+  if (rc == SQLITE_OK) live_failure("a commit succeeded on a full disk");
+  if (!sqlite3_get_autocommit(db)) run_sql(db, "ROLLBACK");
+}
+
+static void give_up_in_between(const stage *at, const char *cast) {
+  sqlite3 *db = meet(at, cast);
+  commit_all(db, cast, 1);
+  give_up(at, db, cast);
+  if (chance(2) == 0) run_sql(db, "UPDATE main.t SET v = 'alone'");
+  if (chance(2) == 0) give_up(at, db, cast);
+  commit_all(db, cast, 2);
+  if (chance(2) == 0) give_up(at, db, cast);
+  must_close(db);
 }
 
 static void die(void) { (void)raise(SIGKILL); }
@@ -408,12 +436,15 @@ static void die_and_inherit(const stage *at) {
 static void multi_run(const stage *at) {
   const char *cast = cast_of(at);
   promise(PROMISE_KEPT, multi_hash(0));
-  if (at->unit / 8 % 2 == 1) {
-    scope(true);
+  scope(true);
+  if (at->unit / 8 % 3 == 1) {
     die_and_inherit(at);
     return;
   }
-  scope(true);
+  if (at->unit / 8 % 3 == 2) {
+    give_up_in_between(at, cast);
+    return;
+  }
   sqlite3 *db = meet(at, cast);
   commit_all(db, cast, 1);
   commit_all(db, cast, 2);
@@ -459,5 +490,5 @@ const workload work_leftovers = {
     "leftovers", "a hot journal or a WAL of a killed stock process, recovered at adoption", 8, 5, 150, true, true,
     leftovers_prepare, leftovers_run, sql_reopen, NULL};
 const workload work_multi = {
-    "multi", "one transaction over two or three databases, pmem and stock mixed; killed in it", 48, 20, 100, true, true,
+    "multi", "one transaction over two or three databases, pmem and stock mixed; killed in it, given up after PREPARE", 72, 24, 100, true, true,
     multi_prepare, multi_run, multi_reopen, NULL};

@@ -6,9 +6,12 @@
 **     random    long random ones, with any of the three log sizes
 **     laps      small commits until the log has gone round several times
 **     large     a transaction larger than the log's limit; the log shrinks back
+**     spill     transactions that do not fit into memory
 */
 #include "model.h"
 #include "work.h"
+
+#include "../../vfs/store/core.h"
 
 #include <string.h>
 
@@ -215,6 +218,42 @@ static void large_run(const stage *at) {
   model_detach(c);
 }
 
+/* As after ROLLBACK TO a savepoint: most of some blocks is again as it is committed. */
+static void write_back(spm_conn *c, uint64_t from, uint64_t count) {
+  for (uint64_t at = (1 + from) * BLOCK; count-- > 0 && at + BLOCK <= m->now.size && at + BLOCK <= m->draft.size; at += BLOCK)
+    model_write(m, c, at, BLOCK - 512, m->now.bytes + at);
+}
+
+#define SPILL_AT 12u /* blocks that a write set keeps */
+
+/* Blocks that have been moved to the log are written again, read back, cut off, committed and
+** rolled back; what is rolled back leads nobody behind the log's end. */
+static void spill_run(const stage *at) {
+  spm_conn *c = begin_open(at, LOG_LEAST);
+  c->store->resident_max = SPILL_AT;
+  op_put(c);
+  op_commit(c);
+  scope(true);
+  for (uint64_t turn = 2 + chance(2); turn > 0; turn--) {
+    uint64_t count = SPILL_AT + chance(chance(2) == 0 ? 30 : 150);
+    write_blocks(c, chance(6), count);
+    write_blocks(c, chance(count), 1 + chance(SPILL_AT));
+    write_back(c, chance(4), chance(6));
+    op_put(c);
+    if (chance(3) == 0) op_shrink(c);
+    if (chance(3) == 0) op_grow(c);
+    must(model_compare(m, c), "reading what was written");
+    if (chance(3) == 0)
+      op_rollback(c);
+    else
+      op_commit(c);
+    op_put(c);
+    if (chance(2) == 0) op_commit(c);
+  }
+  model_rollback(m, c);
+  model_detach(c);
+}
+
 /* Work on what a recovery has left. */
 void work_store_resume(const stage *at) {
   need_model();
@@ -247,3 +286,6 @@ const workload work_laps = {
 const workload work_large = {
     "large", "transactions larger than the log's limit, committed and rolled back", 2, 3, 150, true, true,
     prepare_blocks, large_run, model_reopen, work_store_resume};
+const workload work_spill = {
+    "spill", "transactions that do not fit into memory: they move to the log before they end", 8, 8, 250, true, true,
+    prepare_blocks, spill_run, model_reopen, work_store_resume};

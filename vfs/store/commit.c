@@ -15,8 +15,6 @@
 
 #include <string.h>
 
-/* Blocks a write set keeps in memory (32 MiB) before it moves to the log. */
-#define RESIDENT_MAX 8192u
 #define SPIN_MAX 200u
 #define WRITER_WAITS 2u /* of a millisecond each, then SQLITE_BUSY (S16) */
 #define POINTERS_WAIT_US 2000u
@@ -212,7 +210,7 @@ static int write_range(spm_conn *c, uint64_t offset, uint32_t n, const char *byt
     uint32_t in_block = (uint32_t)(offset % SPM_BLOCK_SIZE);
     uint32_t part = SPM_BLOCK_SIZE - in_block < n ? SPM_BLOCK_SIZE - in_block : n;
     int rc = write_block(c, (uint32_t)(offset / SPM_BLOCK_SIZE), in_block, part, bytes);
-    if (rc == SQLITE_OK && c->set.resident > RESIDENT_MAX) rc = spill(c);
+    if (rc == SQLITE_OK && c->set.resident > c->store->resident_max) rc = spill(c);
     if (rc != SQLITE_OK) return rc;
     offset += part;
     bytes += part;
@@ -282,7 +280,7 @@ int spm_write_edit(spm_conn *c, uint32_t block, uint8_t **bytes) {
   return rc;
 }
 
-int spm_write_settle(spm_conn *c) { return c->set.resident > RESIDENT_MAX ? spill(c) : SQLITE_OK; }
+int spm_write_settle(spm_conn *c) { return c->set.resident > c->store->resident_max ? spill(c) : SQLITE_OK; }
 
 int spm_write_read(spm_conn *c, uint64_t offset, uint32_t n, void *to) {
   char *bytes = to;

@@ -34,6 +34,7 @@ typedef struct spm_store {
   _Atomic uint64_t log_size_max; /* bytes; checkpoints keep the log below it */
   _Atomic uint64_t size_max;     /* bytes of X; 0: no limit */
   _Atomic uint64_t checkpoint_interval_ns; /* 0: none */
+  uint32_t resident_max; /* blocks; a write set that passes it moves to the log */
   atomic_bool orphaned;  /* this process is a fork's child: nothing here is its own */
   pthread_mutex_t slots_mutex;
   bool owned[SPM_SLOT_COUNT]; /* slots of this process; under slots_mutex */

@@ -31,6 +31,7 @@
 
 #define GATE_PATIENCE_MS 5000u
 #define FIRST_LSN 1u
+#define RESIDENT_MAX 8192u /* 32 MiB of blocks */
 
 /* Recursive: a host that is asked to decide may have to open another store. */
 static pthread_mutex_t registry_mutex = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
@@ -122,6 +123,7 @@ static int store_new(const char *path, const spm_host *host, const spm_store_opt
   s->locks.fd = s->locks.probe = -1;
   s->data = s->log = s->shared = (spm_region){.base = MAP_FAILED, .fd = -1};
   take_options(s, options);
+  s->resident_max = RESIDENT_MAX;
   s->path = strdup(path);
   int rc = s->path ? open_data(path, &s->locks.fd) : SQLITE_NOMEM;
   if (rc == SQLITE_OK) rc = refuse_network(s->locks.fd, path);
