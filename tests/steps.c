@@ -126,3 +126,33 @@ bool pause_at_step(int n, void (*work)(void *), void *argument, void (*meanwhile
   ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the paused child failed: %x", status);
   return true;
 }
+
+/* ------------------------------------------------------------ instructions -- */
+
+static int next_stop(pid_t child, enum __ptrace_request request) {
+  int status;
+  trace(child, request, NULL, NULL);
+  ck_assert_int_eq(waitpid(child, &status, 0), child);
+  ck_assert_msg(WIFSTOPPED(status), "the traced child ended: %x", status);
+  return WSTOPSIG(status);
+}
+
+static void run_to_mark(pid_t child) {
+  while (next_stop(child, PTRACE_CONT) != SIGSTOP) continue;
+}
+
+int visit_instructions(int first, void (*work)(void *), void *argument, step_visit visit) {
+  pid_t child = traced_child(work, argument);
+  bool more = true;
+  int n = first;
+  for (; more; n++) {
+    run_to_mark(child);
+    for (int i = 0; i < n && more; i++) more = next_stop(child, PTRACE_SINGLESTEP) != SIGSTOP;
+    if (!more) break;
+    more = visit.meanwhile(argument);
+    run_to_mark(child);
+    if (visit.after != NULL) visit.after(argument);
+  }
+  kill_and_reap(child);
+  return n - first;
+}

@@ -404,6 +404,7 @@ Suite *store_suite(void) {
   add(suite, "failures", store_failures);
   add(suite, "size", store_size);
   add(suite, "snapshots", store_snapshots);
+  add(suite, "between instructions", store_between);
   add(suite, "writers", store_writers);
   return suite;
 }

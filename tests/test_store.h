@@ -11,6 +11,7 @@
 #define LARGE (SPM_SMALL_COMMIT + 40) /* blocks: a commit that saves its images first */
 
 void store_checkpoint(TCase *);
+void store_between(TCase *);
 void store_edit(TCase *);
 void store_failures(TCase *);
 void store_size(TCase *);
