@@ -6,9 +6,12 @@
 #include "test_store.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BLOCK SPM_BLOCK_SIZE
@@ -42,6 +45,27 @@ static void hold_the_lock(void *argument) {
   x_end(c);
   x_detach(c);
 }
+
+static uint32_t writer_slot(const spm_conn *c) { return (atomic_load(&c->store->shm->writer) & SPM_OWNER_SLOT_MASK) - 1; }
+
+/* A process id that is in the slot says nothing: another process may have the dead one's by
+** now, and of a living one in another PID namespace it is somebody else's, or nobody's. */
+START_TEST(s15_process_ids_mean_nothing) {
+  x_party w = {x_new("x.db", 8), x_shared_new()};
+  spm_conn *c = x_create(w.path);
+  ck_assert(x_killed(x_child(x_write_and_die, (void *)w.path)));
+  c->store->shm->slots[writer_slot(c)].pid = (uint64_t)getpid();
+  x_commit(c, 0, 2, 10);
+  pid_t pid = x_start(hold_the_lock, &w);
+  x_await(w.shared, 1);
+  c->store->shm->slots[writer_slot(c)].pid = INT32_MAX; /* beyond what the kernel gives out */
+  ck_assert_int_eq(x_try_commit(c, 0, 2, 11), SQLITE_BUSY);
+  w.shared->stage = 2;
+  ck_assert(x_finished(x_wait(pid)));
+  x_commit(c, 0, 2, 11);
+  x_detach(c);
+}
+END_TEST
 
 START_TEST(s16_busy_comes_soon) {
   x_party w = {x_new("x.db", 8), x_shared_new()};
@@ -104,6 +128,40 @@ START_TEST(s16_sleepers_are_handed_the_lock) {
     while (w.shared->number[1] < round) usleep(20);
   }
   ck_assert(x_finished(x_wait(pid)));
+  x_detach(c);
+}
+END_TEST
+
+/* Like spm_writer_wait(), but for as long as it takes. */
+static void sleep_until_woken(void *argument) {
+  x_party *w = argument;
+  spm_conn *c = x_join(w->path);
+  _Atomic uint32_t *word = &c->store->shm->writer;
+  struct timespec limit = {.tv_sec = 30};
+  uint32_t asleep = atomic_fetch_or(word, ASLEEP) | ASLEEP;
+  w->shared->stage = 1;
+  bool woken = syscall(SYS_futex, word, FUTEX_WAIT, asleep, &limit, NULL, 0) == 0;
+  ck_assert(woken || errno == EAGAIN); /* too late to fall asleep */
+  w->shared->number[0] += woken;
+  x_detach(c);
+}
+
+/* It is woken, and not only handed the lock; and where it does not take it, because it gave
+** up or died, others do. */
+START_TEST(s16_sleepers_are_woken) {
+  x_party w = {x_new("x.db", 8), x_shared_new()};
+  spm_conn *c = x_create(w.path);
+  for (int round = 0; round < 20 && w.shared->number[0] == 0; round++) {
+    w.shared->stage = 0;
+    x_ok(x_begin(c));
+    pid_t pid = x_start(sleep_until_woken, &w);
+    x_await(w.shared, 1);
+    usleep(20000u << (round / 4));
+    x_end(c);
+    ck_assert(x_finished(x_wait(pid)));
+    x_commit(c, 0, 1, 1);
+  }
+  ck_assert_uint_eq(w.shared->number[0], 1);
   x_detach(c);
 }
 END_TEST
@@ -449,8 +507,10 @@ END_TEST
 
 void store_writers(TCase *tcase) {
   tcase_add_loop_test(tcase, s15_a_reused_slot_is_not_the_dead_owner, 0, 2);
+  tcase_add_test(tcase, s15_process_ids_mean_nothing);
   tcase_add_test(tcase, s16_busy_comes_soon);
   tcase_add_test(tcase, s16_sleepers_are_handed_the_lock);
+  tcase_add_test(tcase, s16_sleepers_are_woken);
   tcase_add_loop_test(tcase, s17_dead_writers_are_taken_over, 0, 3 * X_MEDIA);
   tcase_add_loop_test(tcase, s17_stopped_writers_are_waited_for, 0, 2 * X_MEDIA);
   tcase_add_loop_test(tcase, s17_heirs_may_die_too, 0, X_MEDIA);
