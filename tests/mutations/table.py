@@ -5,7 +5,7 @@ rule      which of the design's rules it breaks (S1 to S22, V1 to V11, K1 to K7)
 what      in one line
 edits     (file, exact old text, new text); each old text must stand there once, and once only
 catcher   what must fail: crash(...) is the enumerator with these options,
-          suite(...) a suite of the check program, command(...) a target and a command line
+          suite(...) a suite of the check program, or a case in it, command(...) a target and a command line
 """
 
 
@@ -14,8 +14,9 @@ def crash(workload, medium="pmem", units=72, images=1800, nested=12, seed=202601
     return ("build/crash", f"build/crash --jobs 1 --first {options}")
 
 
-def suite(name):
-    return ("build/tests", f"CK_RUN_SUITE={name} ./tests/run.sh")
+def suite(name, case=None):
+    only = f"CK_RUN_CASE='{case}' " if case else ""
+    return ("build/tests", f"CK_RUN_SUITE={name} {only}./tests/run.sh")
 
 
 def command(target, line):
@@ -25,6 +26,126 @@ def command(target, line):
 STORE = "vfs/store/"
 
 MUTATIONS = [
+    # ---- who may attach, and what a fork has ----
+    dict(name="life-not-compared", rule="S1", what="the log of another life is taken for X's own",
+         edits=[(STORE + "store.c", "memcmp(block->life, s->life, SPM_LIFE_SIZE) != 0)", "block->magic == 0)")],
+         catcher=suite("store", "lives")),
+    dict(name="unstamped-replayed", rule="S1", what="a log is replayed over an X that has no stamp",
+         edits=[(STORE + "store.c", "  if (rc == SQLITE_OK) rc = s->host->identify(s->locks.fd, s->life);\n"
+                 "  if (rc == SQLITE_OK) rc = open_log(s, &block);",
+                 "  if (rc == SQLITE_OK) (void)s->host->identify(s->locks.fd, s->life);\n"
+                 "  if (rc == SQLITE_OK) rc = open_log(s, &block);"),
+                (STORE + "store.c", "  if (rc == SQLITE_OK && memcmp(block->life, s->life, SPM_LIFE_SIZE) != 0)\n",
+                 "  static const uint8_t none[SPM_LIFE_SIZE];\n"
+                 "  if (memcmp(none, s->life, SPM_LIFE_SIZE) == 0) memcpy(s->life, block->life, SPM_LIFE_SIZE);\n"
+                 "  if (rc == SQLITE_OK && memcmp(block->life, s->life, SPM_LIFE_SIZE) != 0)\n")],
+         catcher=suite("store", "lives")),
+    dict(name="shared-memory-of-another-life", rule="S1", what="shared memory of another life is joined",
+         edits=[(STORE + "shm.c", "memcmp(shm->life, s->life, SPM_LIFE_SIZE) == 0 && ", "")],
+         catcher=suite("store", "lives")),
+    dict(name="path-not-checked", rule="S1", what="behind the gate nobody asks whether the path is still the same file",
+         edits=[(STORE + "store.c", "  int rc = check_same_file(s);\n  if (rc == SQLITE_OK) rc = s->host->identify(s->locks.fd, s->life);\n",
+                 "  int rc = s->host->identify(s->locks.fd, s->life);\n")],
+         catcher=suite("store", "lives")),
+    dict(name="symlink-followed", rule="S1", what="a log behind a symbolic link is opened",
+         edits=[(STORE + "shm.c", "*fd = open(name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);", "*fd = open(name, O_RDWR | O_CLOEXEC);")],
+         catcher=suite("store", "lives")),
+    dict(name="fork-keeps-all", rule="S3", what="a child of fork goes on with its parent's stores",
+         edits=[(STORE + "store.c", "  for (spm_store *s = registry; s != NULL; s = s->next) {\n    atomic_store",
+                 "  for (spm_store *s = NULL; s != NULL; s = s->next) {\n    atomic_store")],
+         catcher=suite("store", "lives")),
+    dict(name="fork-keeps-locks", rule="S3", what="a child of fork keeps its parent's locks alive",
+         edits=[(STORE + "store.c", "    close(s->locks.fd);\n    close(s->locks.probe);\n", "")],
+         catcher=suite("store", "lives")),
+    dict(name="slot-reclaimed-unheld", rule="S3", what="a slot is freed without its byte: also that of a living reader",
+         edits=[(STORE + "snapshot.c", "if (spm_slot_lock(&s->locks, i) != SQLITE_OK) continue;",
+                 "if (spm_slot_lock(&s->locks, i) == SQLITE_IOERR_LOCK) continue;")],
+         catcher=suite("store", "snapshots")),
+    dict(name="asked-through-its-own-lock", rule="S3", what="whether a slot is alive is asked through the descriptor that holds it",
+         edits=[(STORE + "lock.c", "return ofd_held(locks->probe, SLOT_BYTE(slot), 1);", "return ofd_held(locks->fd, SLOT_BYTE(slot), 1);")],
+         catcher=suite("store", "lives")),
+    # ---- snapshots ----
+    dict(name="small-commit-unmarked", rule="S11", what="a small commit is applied without the word saying so",
+         edits=[(STORE + "commit.c", "  spm_mark(c->store, SPM_PHASE_SMALL);\n  c->marked = true;\n  spm_snapshot_scan(c->store,",
+                 "  spm_snapshot_scan(c->store,")],
+         catcher=suite("store", "snapshots")),
+    dict(name="marked-after-the-scan", rule="S11", what="a commit looks for readers first and marks the word then",
+         edits=[(STORE + "commit.c", "  spm_mark(c->store, SPM_PHASE_SMALL);\n  c->marked = true;\n"
+                 "  spm_snapshot_scan(c->store, c->slot, &oldest, &newest);\n",
+                 "  spm_snapshot_scan(c->store, c->slot, &oldest, &newest);\n"
+                 "  spm_mark(c->store, SPM_PHASE_SMALL);\n  c->marked = true;\n")],
+         catcher=suite("store", "between instructions")),
+    dict(name="word-before-slot", rule="S11", what="a reader looks at the word first and says that it is registering then",
+         edits=[(STORE + "snapshot.c", "    uint64_t word;\n    atomic_store(slot, SPM_SNAPSHOT_ANY); /* sequentially consistent: the fence */\n"
+                 "    int rc = check_exclusion(c);\n    if (rc == SQLITE_OK) rc = await_word(c, &word);\n",
+                 "    uint64_t word;\n    int rc = check_exclusion(c);\n    if (rc == SQLITE_OK) rc = await_word(c, &word);\n"),
+                (STORE + "snapshot.c", "    if (atomic_load(&shm->published) != word) continue;\n",
+                 "    if (atomic_load(&shm->published) != word) continue;\n    atomic_store(slot, SPM_SNAPSHOT_ANY);\n")],
+         catcher=suite("store", "between instructions")),
+    dict(name="registering-not-counted", rule="S11", what="who has said ANY and not yet an LSN gets no images",
+         edits=[(STORE + "snapshot.c", "bool registering = snapshot == SPM_SNAPSHOT_ANY;",
+                 "if (snapshot == SPM_SNAPSHOT_ANY) continue;\n    bool registering = false;")],
+         catcher=suite("store", "snapshots")),
+    dict(name="covered-for-the-present-only", rule="S11", what="a covered commit has no images for those who register under it",
+         edits=[(STORE + "commit.c", "rc = save_images(c, until, spm_committed_lsn(s->shm));", "rc = save_images(c, until, newest);")],
+         catcher=suite("store", "snapshots")),
+    dict(name="state-judged-late", rule="S11", what="a snapshot judges the newest state by what it reads of it later",
+         edits=[(STORE + "snapshot.c", "    rc = right ? spm_region_holds(&c->store->data, size) : SQLITE_NOTFOUND;\n",
+                 "    right = right && atomic_load(&state->lsn) == lsn;\n"
+                 "    rc = right ? spm_region_holds(&c->store->data, size) : SQLITE_NOTFOUND;\n")],
+         catcher=suite("store", "between instructions")),
+    dict(name="pointers-not-awaited", rule="S14", what="a commit does not wait for the snapshot that reads in place",
+         edits=[(STORE + "commit.c", "  while (spm_snapshot_points(c->store, c->slot)) {", "  while (c->store->path == NULL && spm_snapshot_points(c->store, c->slot)) {")],
+         catcher=suite("store", "snapshots")),
+    dict(name="pointers-beside-others", rule="S14", what="a snapshot reads in place although others are attached",
+         edits=[(STORE + "snapshot.c", "c->pointing = spm_snapshot_alone(c->store, c->slot);", "c->pointing = true;")],
+         catcher=suite("store", "snapshots")),
+    dict(name="pointers-to-what-was-written", rule="S14", what="a transaction is pointed to what it has written over",
+         edits=[(STORE + "store.c", "  if (c->writing && c->modified && spm_write_touches(c, offset, n)) return NULL;\n", "")],
+         catcher=suite("store", "snapshots")),
+    dict(name="dead-readers-stay", rule="S12", what="the images of dead readers are never freed",
+         edits=[(STORE + "commit.c", "if (!alone && c->snapshot / REAP_INTERVAL != before / REAP_INTERVAL) spm_snapshot_reap(s);",
+                 "if (!alone && c->snapshot % REAP_INTERVAL == before) spm_snapshot_reap(s);")],
+         catcher=suite("store", "snapshots")),
+    # ---- writers ----
+    dict(name="owner-without-generation", rule="S15", what="who has a dead writer's slot counts as the writer",
+         edits=[(STORE + "lock.c", "slot >= SPM_SLOT_COUNT || (owner & ~SLEEPERS) != spm_owner_word(shm, slot)", "slot >= SPM_SLOT_COUNT || shm == NULL")],
+         catcher=suite("store", "writers")),
+    dict(name="owner-by-process", rule="S15", what="a writer lives if there is a process of its number",
+         edits=[(STORE + "lock.c", "  return spm_slot_alive(locks, slot);\n}\n\nbool spm_writer_held",
+                 "  (void)locks;\n  return kill((pid_t)shm->slots[slot].pid, 0) == 0;\n}\n\nbool spm_writer_held"),
+                (STORE + "lock.c", "#include <errno.h>\n", "#include <errno.h>\n#include <signal.h>\n")],
+         catcher=suite("store", "writers")),
+    dict(name="stale-waits", rule="S16", what="an overtaken snapshot waits for the writer before it is refused",
+         edits=[(STORE + "commit.c", "    if (!latest && overtaken(c)) return refuse_overtaken(c);", "    if (latest && overtaken(c) && c->writing) return refuse_overtaken(c);")],
+         catcher=suite("store", "writers")),
+    dict(name="no-hand-off", rule="S16", what="a lock given back while somebody sleeps is free for whoever comes first",
+         edits=[(STORE + "lock.c", "  atomic_store(&shm->writer, HANDOFF);\n", "  atomic_store(&shm->writer, 0);\n")],
+         catcher=suite("store", "writers")),
+    dict(name="sleepers-not-woken", rule="S16", what="who sleeps for the lock is not woken when it is given back",
+         edits=[(STORE + "lock.c", "  (void)syscall(SYS_futex, &shm->writer, FUTEX_WAKE, 1, NULL, NULL, 0);\n", "")],
+         catcher=suite("store", "writers")),
+    dict(name="hand-off-for-ever", rule="S16", what="newcomers wait for ever for a sleeper that died",
+         edits=[(STORE + "lock.c", "    word = HANDOFF;\n", "    word = SLEEPERS;\n")],
+         catcher=suite("store", "writers")),
+    dict(name="dead-not-taken-over", rule="S17", what="a dead writer counts as one that is slow",
+         edits=[(STORE + "takeover.c", "  if (spm_writer_alive(&s->locks, s->shm, owner)) return SQLITE_OK;",
+                 "  if (spm_writer_alive(&s->locks, s->shm, owner) || owner != 0) return SQLITE_OK;")],
+         catcher=suite("store", "writers")),
+    dict(name="stopped-taken-over", rule="S17", what="a writer that stands still counts as dead",
+         edits=[(STORE + "takeover.c", "  if (spm_writer_alive(&s->locks, s->shm, owner)) return SQLITE_OK;",
+                 "  if (owner == 0 && spm_writer_alive(&s->locks, s->shm, owner)) return SQLITE_OK;")],
+         catcher=suite("store", "writers")),
+    dict(name="no-room-for-images", rule="S10", what="images are not reserved before the commit record",
+         edits=[(STORE + "commit.c", "  if (rc == SQLITE_OK) rc = reserve_images(c, super != NULL);", "  if (rc == SQLITE_OK && super != NULL) rc = reserve_images(c, true);")],
+         catcher=suite("store", "failures")),
+    dict(name="no-room-in-the-file", rule="S10", what="the file is not grown before the commit record",
+         edits=[(STORE + "commit.c", "  if (rc == SQLITE_OK) rc = spm_data_grow(c->store, c->size);\n", "")],
+         catcher=suite("store", "failures")),
+    dict(name="abort-not-durable", rule="S20", what="a prepared transaction is rolled back before that is durable",
+         edits=[(STORE + "commit.c", "    if (rc == SQLITE_OK) rc = spm_sync(&s->log);\n    if (rc == SQLITE_OK) {\n      spm_publish",
+                 "    if (rc == SQLITE_OK) {\n      spm_publish")],
+         catcher=suite("store", "writers")),
     # ---- durability of a commit ----
     dict(name="commit-without-sync", rule="S4", what="a commit returns before its record is durable",
          edits=[(STORE + "commit.c",
@@ -99,6 +220,9 @@ MUTATIONS = [
     dict(name="cut-while-shared", rule="S22", what="the file is cut while another process has it open",
          edits=[(STORE + "growth.c", "  return alone ? spm_region_truncate", "  return alone || end > 0 ? spm_region_truncate")],
          catcher=suite("growth")),
+    dict(name="spilled-as-difference", rule="S9", what="a block that is written again after it has moved to the log is logged as a difference",
+         edits=[(STORE + "commit.c", "    d->whole = true; /* a later difference would not be against this version */\n", "")],
+         catcher=crash("spill")),
     # ---- checkpoints and recovery ----
     dict(name="checkpoint-without-flush", rule="S18", what="a checkpoint moves on without flushing what it passed",
          edits=[(STORE + "checkpoint.c", "  flush_sets(s, &lines);\n  if (rc == SQLITE_OK) rc = spm_sync(&s->data);",
@@ -180,6 +304,9 @@ MUTATIONS = [
          catcher=crash("multi", images=3000)),
     dict(name="prepared-never-committed", rule="S20", what="recovery rolls a prepared transaction back whose super-journal is gone",
          edits=[("vfs/super.c", "    if (*committed) return spm_folder_fsync(super);\n", "    *committed = false;\n    return SQLITE_OK;\n")],
+         catcher=crash("multi", images=3000)),
+    dict(name="aborted-redone", rule="S20", what="REDO applies a prepared transaction that was rolled back",
+         edits=[(STORE + "recovery.c", "rc = is_aborted(sum, record->txid) ? SQLITE_OK", "rc = is_aborted(sum, UINT64_MAX) ? SQLITE_OK")],
          catcher=crash("multi", images=3000)),
     dict(name="keys-not-prepared", rule="K1", what="keys that are tied to tables are staged, not prepared",
          edits=[("ext/kv/together.c", "int rc = spm_kv_prepare(s->txn.writer, reference);", "int rc = spm_kv_stage(s->txn.writer);")],
