@@ -68,7 +68,8 @@ int spm_schemas_lock(sqlite3 *db, spm_patience *patience) {
 /* ------------------------------------------------------------------ changes -- */
 
 /* A pager opens its journal with the first page it changes; where it stays open between
-** transactions, or is none at all, that tells nothing. */
+** transactions, or is none at all, that tells nothing.  In WAL mode SQLite answers with the
+** WAL, which is open always. */
 static bool journal_open(sqlite3 *db, const char *schema) {
   sqlite3_file *journal = NULL;
   (void)sqlite3_file_control(db, schema, SQLITE_FCNTL_JOURNAL_POINTER, &journal);
@@ -108,7 +109,7 @@ int spm_schemas_changed(sqlite3 *db, bool alone, char **found) {
   for (int i = 0; (schema = schema_name(db, i)) != NULL; i++) {
     bool changed;
     if (i == TEMP || written_file(db, schema) == NULL) continue;
-    changed = journal_open(db, schema);
+    changed = journal_open(db, schema) && !in_wal_mode(written_file(db, schema));
     if (!changed && !alone) {
       int rc = may_change(db, schema, &changed);
       if (rc != SQLITE_OK) return spm_error(rc, "looking at schema %s: %s", schema, sqlite3_errmsg(db));
