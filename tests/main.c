@@ -53,6 +53,7 @@ int main(void) {
   srunner_add_suite(runner, kv_suite());
   srunner_add_suite(runner, decision_suite());
   srunner_add_suite(runner, together_suite());
+  srunner_add_suite(runner, ddl_suite());
   srunner_add_suite(runner, scripts_suite());
   srunner_run_all(runner, CK_ENV);
   int failed = srunner_ntests_failed(runner);

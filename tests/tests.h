@@ -10,6 +10,7 @@
 
 Suite *decision_suite(void);
 Suite *together_suite(void);
+Suite *ddl_suite(void);
 Suite *format_suite(void);
 Suite *processes_suite(void);
 Suite *log_suite(void);

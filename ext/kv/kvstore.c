@@ -403,7 +403,7 @@ int spm_kv_tree_next(spm_kv *kv, const char *after, char name[SPM_KV_NAME_MAX + 
   return SQLITE_OK;
 }
 
-static int check_name(const char *name) {
+int spm_kv_check_name(const char *name) {
   size_t n = strlen(name);
   if (n > 0 && n <= SPM_KV_NAME_MAX) return SQLITE_OK;
   return spm_error(SQLITE_TOOBIG, "a tree's name has 1 to %u bytes, not %zu", SPM_KV_NAME_MAX, n);
@@ -435,7 +435,7 @@ static int remove_entry(spm_kv *kv, const char *name) {
 
 static int check_absent(spm_kv *kv, const char *name) {
   uint32_t root;
-  int rc = check_name(name);
+  int rc = spm_kv_check_name(name);
   if (rc != SQLITE_OK) return rc;
   rc = find_entry(kv, name, &root);
   if (rc == SQLITE_NOTFOUND) return SQLITE_OK;

@@ -82,6 +82,8 @@ int spm_kv_tree(spm_kv *, const char *name, spm_tree *) SPM_MUST_CHECK;
 /* The names in order: the first above `after` ("" for the first of all) is copied to
 ** `name`.  SQLITE_NOTFOUND: there is none. */
 int spm_kv_tree_next(spm_kv *, const char *after, char name[SPM_KV_NAME_MAX + 1]) SPM_MUST_CHECK;
+/* May a tree be called so?  SQLITE_TOOBIG. */
+int spm_kv_check_name(const char *) SPM_MUST_CHECK;
 /* In a transaction.  SQLITE_CONSTRAINT: there is a tree of that name; SQLITE_NOTFOUND. */
 int spm_kv_tree_create(spm_kv *, const char *name, spm_tree *) SPM_MUST_CHECK;
 int spm_kv_tree_drop(spm_kv *, const char *name) SPM_MUST_CHECK;

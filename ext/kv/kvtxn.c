@@ -3,6 +3,7 @@
 */
 #include "kvtxn.h"
 
+#include "ddl.h"
 #include "key.h"
 
 #include <string.h>
@@ -73,6 +74,7 @@ static void end(spm_session *s) {
   t->state = SPM_KVTXN_NONE;
   spm_session_release(s, reader);
   spm_session_renew(s);
+  spm_session_forget_unnamed(s);
 }
 
 void spm_kvtxn_free(spm_session *s) {
@@ -85,6 +87,7 @@ void spm_kvtxn_rollback(spm_session *s) {
   spm_kvtxn_reopen(s);
   while (s->txn.savepoints != NULL) drop_savepoint(s);
   spm_changes_rollback(s->changes, s->txn.begin);
+  spm_ddl_rollback(s, 0);
   if (!spm_changes_held(s->changes)) spm_changes_clear(s->changes);
   end(s);
 }
@@ -99,7 +102,7 @@ int spm_kvtxn_savepoint(spm_session *s, int number) {
   if (t->savepoints != NULL && t->savepoints->number >= number) return SQLITE_OK;
   spm_savepoint *p = sqlite3_malloc64(sizeof *p);
   if (p == NULL) return SQLITE_NOMEM;
-  *p = (spm_savepoint){.outer = t->savepoints, .number = number};
+  *p = (spm_savepoint){.outer = t->savepoints, .number = number, .ddl_count = t->ddl_count};
   spm_changes_mark(s->changes, &p->mark);
   t->savepoints = p;
   return SQLITE_OK;
@@ -119,6 +122,7 @@ void spm_kvtxn_rollback_to(spm_session *s, int number) {
   while (p != NULL && p->number > number) p = p->outer;
   bool found = p != NULL && p->number == number;
   spm_changes_rollback(s->changes, found ? p->mark.sequence : t->begin);
+  spm_ddl_rollback(s, found ? p->ddl_count : 0);
   spm_kvtxn_release(s, number + 1);
 }
 
@@ -134,7 +138,7 @@ static int find_trees(spm_session *s, spm_kv *now, const spm_named *named, two_t
   int rc = spm_session_tree(s, s->txn.reader, named, &trees->then);
   trees->then_there = rc == SQLITE_OK;
   if (rc != SQLITE_OK && rc != SQLITE_NOTFOUND) return rc;
-  rc = spm_kv_tree(now, named->name, &trees->now);
+  rc = spm_kv_tree(now, spm_session_stored_name(named), &trees->now);
   if (rc != SQLITE_NOTFOUND) return rc;
   return spm_error(SQLITE_ERROR, "%s has no table %s: it was dropped or renamed by another connection", s->path, named->name);
 }
@@ -149,6 +153,10 @@ static const spm_named *name_of(const spm_session *s, uint32_t id) {
 static bool is_dropped(const spm_session *s, const spm_change *c) {
   return s->dropped > 0 && name_of(s, spm_change_tree(c))->dropped;
 }
+
+/* Is it validated in this pass?  A tree that the transaction makes is there only after that,
+** and has keys of others if they have made it first. */
+static bool is_due(const spm_named *named, bool fresh) { return !named->dropped && named->fresh == fresh; }
 
 static int conflict(const spm_session *s, const spm_named *named, const uint8_t *key, uint32_t nkey) {
   char shown[PRINTED_KEY];
@@ -189,18 +197,19 @@ static int same_key(const two_trees *t, const uint8_t *key, uint32_t nkey, bool 
   return same_value(&t->then, &then, &t->now, &now, same);
 }
 
-static int validate_writes(spm_session *s, spm_kv *now) {
+static int validate_writes(spm_session *s, spm_kv *now, bool fresh) {
   two_trees trees = {0};
   const spm_named *named = NULL;
   int rc = SQLITE_OK;
   for (const spm_change *c = spm_changes_begin(s->changes); rc == SQLITE_OK && c != NULL; c = spm_change_following(c)) {
     uint32_t nkey;
     bool same = true;
-    if (spm_change_newest(c) == NULL || is_dropped(s, c)) continue;
+    if (spm_change_newest(c) == NULL) continue;
     if (named == NULL || named->id != spm_change_tree(c)) {
       named = name_of(s, spm_change_tree(c));
-      rc = find_trees(s, now, named, &trees);
+      if (is_due(named, fresh)) rc = find_trees(s, now, named, &trees);
     }
+    if (!is_due(named, fresh)) continue;
     const uint8_t *key = spm_change_key(c, &nkey);
     if (rc == SQLITE_OK) rc = same_key(&trees, key, nkey, &same);
     if (rc == SQLITE_OK && !same) rc = conflict(s, named, key, nkey);
@@ -252,13 +261,13 @@ static int validate_range(spm_session *s, const spm_named *named, const two_tree
   return is == SQLITE_NOTFOUND ? SQLITE_OK : is;
 }
 
-static int validate_reads(spm_session *s, spm_kv *now) {
+static int validate_reads(spm_session *s, spm_kv *now, bool fresh) {
   const spm_readset *set = &s->txn.reads;
   int rc = SQLITE_OK;
   for (uint32_t i = 0; rc == SQLITE_OK && i < set->count; i++) {
     two_trees trees = {0};
     const spm_named *named = name_of(s, set->reads[i].tree);
-    if (named->dropped) continue;
+    if (!is_due(named, fresh)) continue;
     rc = find_trees(s, now, named, &trees);
     if (rc == SQLITE_OK) rc = validate_range(s, named, &trees, &set->reads[i].range);
   }
@@ -282,23 +291,35 @@ static int lock_same_state(spm_session *s) {
   return rc;
 }
 
-/* Become the writer on the newest state, and look at what others have changed. */
 static int lock_newest_state(spm_session *s) {
   spm_kvtxn *t = &s->txn;
   spm_kv *kv;
   int rc = spm_session_idle(s, &kv);
   if (rc == SQLITE_OK) rc = spm_kv_begin(kv);
-  if (rc != SQLITE_OK) return rc;
-  t->writer = kv;
-  if (spm_kv_lsn(kv) == spm_kv_lsn(t->reader->kv)) return SQLITE_OK;
-  rc = validate_writes(s, kv);
-  return rc == SQLITE_OK ? validate_reads(s, kv) : rc;
+  if (rc == SQLITE_OK) t->writer = kv;
+  return rc;
 }
 
-static int lock_and_validate(spm_session *s) {
+static int lock_store(spm_session *s) {
   int rc = lock_same_state(s);
   if (rc == SQLITE_BUSY_SNAPSHOT) rc = lock_newest_state(s);
   return spm_session_busy(s, rc);
+}
+
+/* Look at what others have changed, if they have committed since that snapshot. */
+static int validate(spm_session *s, bool fresh) {
+  spm_kv *now = s->txn.writer;
+  if (spm_kv_lsn(now) == spm_kv_lsn(s->txn.reader->kv)) return SQLITE_OK;
+  int rc = validate_writes(s, now, fresh);
+  return rc == SQLITE_OK ? validate_reads(s, now, fresh) : rc;
+}
+
+/* Trees that are there, in the store as it was found; then those that are made. */
+static int validate_and_define(spm_session *s) {
+  int rc = validate(s, false);
+  if (rc != SQLITE_OK || s->txn.ddl_count == 0) return rc;
+  rc = spm_ddl_apply(s, s->txn.writer);
+  return rc == SQLITE_OK ? validate(s, true) : rc;
 }
 
 static int apply_change(const spm_tree *tree, const spm_change *c) {
@@ -343,14 +364,15 @@ int spm_kvtxn_lock(spm_session *s) {
   spm_kvtxn *t = &s->txn;
   int rc = complete_reads(s);
   if (rc == SQLITE_OK && t->spare == NULL && spm_changes_held(s->changes)) rc = spm_changes_new(&t->spare);
-  if (rc == SQLITE_OK) rc = lock_and_validate(s);
+  if (rc == SQLITE_OK) rc = lock_store(s);
+  if (rc == SQLITE_OK) rc = validate_and_define(s);
   if (rc == SQLITE_OK) rc = apply(s);
   if (rc != SQLITE_OK) spm_kvtxn_reopen(s);
   return rc;
 }
 
 bool spm_kvtxn_has_work(const spm_session *s) {
-  return s->txn.state == SPM_KVTXN_ACTIVE && !spm_changes_empty(s->changes);
+  return s->txn.state == SPM_KVTXN_ACTIVE && (s->txn.ddl_count > 0 || !spm_changes_empty(s->changes));
 }
 
 void spm_kvtxn_leave_in_doubt(spm_session *s) { spm_conn_poison(spm_kv_conn(s->txn.writer)); }
@@ -362,8 +384,10 @@ int spm_kvtxn_commit(spm_session *s) {
   while (t->savepoints != NULL) drop_savepoint(s);
   if (t->state == SPM_KVTXN_STAGED) {
     rc = spm_kv_commit(t->writer);
+    if (rc == SQLITE_OK) spm_ddl_committed(s, spm_kv_latest_lsn(t->writer));
     renew_changes(s);
   }
+  spm_ddl_rollback(s, 0); /* of a commit that failed */
   forget_decider(t);
   t->writer = NULL;
   end(s);

@@ -4,12 +4,13 @@
 ** SQLite calls each table of a transaction; all tables of one connection on one store
 ** have one transaction here, so every call but the first does nothing (K4).
 **
-** The transaction reads the snapshot of its first write, and its own write set over it.
+** The transaction reads the snapshot of its first write, DDL or, where its end will be told
+** (anchor.h), read, and its own write set over it.
 ** At COMMIT, in order:
 **
 **   lock      become the writer; if others have committed since that snapshot, compare
 **             what was written (and, serializable, what was read) with what is there now
-**             (K6); put the write set into the trees
+**             (K6); make, drop and rename trees (ddl.h), put the write set into them
 **   stage     reserve whatever could fail, or be prepared: together.h
 **   commit    one durability point
 **   rollback  drop it all, at any time before

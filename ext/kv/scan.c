@@ -3,6 +3,7 @@
 */
 #include "scan.h"
 
+#include "anchor.h"
 #include "bounds.h"
 #include "key.h"
 #include "plan.h"
@@ -138,7 +139,8 @@ void spm_scan_free_spares(spm_table *t) {
 /* Whoever reads after a COMMIT that was refused reads the write set, not what was staged. */
 static int begin_reading(spm_scan *s, spm_session *session) {
   spm_kvtxn_reopen(session);
-  int rc = spm_session_read(session, &s->view);
+  int rc = spm_anchor_read(session);
+  if (rc == SQLITE_OK) rc = spm_session_read(session, &s->view);
   if (rc != SQLITE_OK || spm_changes_empty(session->changes)) return rc;
   s->changes = session->changes;
   spm_changes_hold(s->changes);

@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DDL_ATTEMPTS 100u /* of two milliseconds each */
-
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static spm_session *sessions; /* under `mutex` */
 
@@ -168,6 +166,13 @@ void spm_session_unname(spm_session *s, spm_named *named) {
   if (named != NULL && --named->references == 0 && s->txn.state == SPM_KVTXN_NONE) free_named(s, named);
 }
 
+void spm_session_forget_unnamed(spm_session *s) {
+  for (spm_named *named = s->trees, *next; named != NULL; named = next) {
+    next = named->next;
+    if (named->references == 0) free_named(s, named);
+  }
+}
+
 /* -------------------------------------------------------------- attachments -- */
 
 int spm_session_busy(const spm_session *s, int rc) {
@@ -228,84 +233,11 @@ void spm_session_renew(spm_session *s) {
   if (s->txn.state == SPM_KVTXN_NONE) s->current = NULL;
 }
 
+const char *spm_session_stored_name(const spm_named *named) { return named->origin ? named->origin : named->name; }
+
 int spm_session_tree(spm_session *s, spm_view *r, const spm_named *named, spm_tree *tree) {
-  int rc = spm_kv_tree(r->kv, named->name, tree);
+  if (named->fresh) return SQLITE_NOTFOUND;
+  int rc = spm_kv_tree(r->kv, spm_session_stored_name(named), tree);
   if (rc != SQLITE_NOTFOUND || spm_kv_lsn(r->kv) < named->created_at) return rc;
   return spm_error(SQLITE_ERROR, "%s has no table %s: it was dropped or renamed by another connection", s->path, named->name);
-}
-
-/* --------------------------------------------------------------------- DDL -- */
-
-/* Become the writer of an attachment without a snapshot. */
-static int begin_ddl(spm_session *s, spm_kv **kv) {
-  spm_kvtxn_reopen(s);
-  int rc = spm_session_idle(s, kv);
-  if (rc != SQLITE_OK) return rc;
-  rc = SQLITE_BUSY;
-  for (uint32_t i = 0; rc == SQLITE_BUSY && i < DDL_ATTEMPTS; i++) rc = spm_kv_begin(*kv);
-  return spm_session_busy(s, rc);
-}
-
-static int end_ddl(spm_session *s, spm_kv *kv, int rc) {
-  if (rc == SQLITE_OK) rc = spm_kv_commit(kv);
-  else spm_kv_rollback(kv);
-  spm_session_renew(s);
-  return rc;
-}
-
-/* A tree that is there already needs no writing, and may be the one of others. */
-static int tree_exists(spm_session *s, const spm_named *named, bool *exists) {
-  spm_view *view;
-  spm_tree tree;
-  int rc = spm_session_read(s, &view);
-  if (rc != SQLITE_OK) return rc;
-  rc = spm_kv_tree(view->kv, named->name, &tree);
-  spm_session_release(s, view);
-  *exists = rc == SQLITE_OK;
-  return rc == SQLITE_NOTFOUND ? SQLITE_OK : rc;
-}
-
-int spm_session_create_tree(spm_session *s, spm_named *named) {
-  spm_tree tree;
-  spm_kv *kv;
-  bool exists = false;
-  int rc = tree_exists(s, named, &exists);
-  if (rc != SQLITE_OK || exists) return rc;
-  rc = begin_ddl(s, &kv);
-  if (rc != SQLITE_OK) return rc;
-  rc = spm_kv_tree(kv, named->name, &tree);
-  if (rc == SQLITE_NOTFOUND) rc = spm_kv_tree_create(kv, named->name, &tree);
-  rc = end_ddl(s, kv, rc);
-  if (rc == SQLITE_OK) named->created_at = spm_kv_latest_lsn(kv);
-  return rc;
-}
-
-int spm_session_drop_tree(spm_session *s, spm_named *named) {
-  spm_kv *kv;
-  int rc = begin_ddl(s, &kv);
-  if (rc != SQLITE_OK) return rc;
-  rc = spm_kv_tree_drop(kv, named->name);
-  rc = end_ddl(s, kv, rc == SQLITE_NOTFOUND ? SQLITE_OK : rc);
-  if (rc != SQLITE_OK) return rc;
-  s->dropped += !named->dropped;
-  named->dropped = true;
-  return SQLITE_OK;
-}
-
-int spm_session_rename_tree(spm_session *s, spm_named *named, const char *to) {
-  spm_kv *kv;
-  if (strcmp(named->name, to) == 0) return SQLITE_OK;
-  char *name = sqlite3_mprintf("%s", to);
-  if (name == NULL) return SQLITE_NOMEM;
-  int rc = begin_ddl(s, &kv);
-  if (rc == SQLITE_OK) rc = end_ddl(s, kv, spm_kv_tree_rename(kv, named->name, to));
-  if (rc == SQLITE_NOTFOUND) rc = spm_error(SQLITE_ERROR, "%s has no table %s to rename", s->path, named->name);
-  if (rc != SQLITE_OK) {
-    sqlite3_free(name);
-    return rc;
-  }
-  sqlite3_free(named->name);
-  named->name = name;
-  named->created_at = spm_kv_latest_lsn(kv);
-  return SQLITE_OK;
 }

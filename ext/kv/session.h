@@ -7,8 +7,8 @@
 **
 ** It has one attachment as a rule.  A *view* is an attachment with a snapshot, which
 ** all cursors share that were opened since the first of them, as SQLite's own cursors
-** share the snapshot of a connection; the last of them ends it.  A transaction that
-** writes holds its view from its first write to its end.  When it commits while a
+** share the snapshot of a connection; the last of them ends it.  A transaction
+** holds its view from its first write to its end, or from its first read (anchor.h).  When it commits while a
 ** cursor of another statement is open, that cursor keeps its snapshot, and who comes
 ** later needs an attachment of its own to see what was committed.
 **
@@ -38,12 +38,15 @@ typedef struct spm_named {
   uint32_t id;         /* in the write set */
   uint32_t references;
   bool dropped;        /* its name is free for another one */
+  bool fresh;          /* it is yet to be made (ddl.h)     */
+  const char *origin;  /* its name in the store until a rename is committed; or NULL */
   uint64_t created_at; /* LSN of the commit that made it, if this session did; or 0 */
 } spm_named;
 
 typedef struct spm_savepoint {
   struct spm_savepoint *outer;
   int number;
+  uint32_t ddl_count;
   spm_mark mark;
 } spm_savepoint;
 
@@ -53,9 +56,11 @@ typedef struct spm_open_scan {
   int (*remember)(struct spm_open_scan *);
 } spm_open_scan;
 
+typedef struct spm_ddl spm_ddl; /* ddl.h */
+
 typedef enum spm_kvtxn_state {
   SPM_KVTXN_NONE,
-  SPM_KVTXN_ACTIVE, /* from the first write on: `reader` is held       */
+  SPM_KVTXN_ACTIVE, /* from the first write, DDL or read of it on: `reader` is held */
   SPM_KVTXN_STAGED  /* `writer` is the store's writer, ready to commit or prepared */
 } spm_kvtxn_state;
 
@@ -66,6 +71,8 @@ typedef struct spm_kvtxn {
   spm_kv *writer;
   uint64_t begin;            /* the write set's sequence number then */
   spm_savepoint *savepoints; /* the innermost first                  */
+  spm_ddl *oldest_ddl, *newest_ddl; /* what is pending */
+  uint32_t ddl_count;
   spm_changes *spare;        /* STAGED: the next write set, if cursors hold on to this one */
   spm_readset reads;         /* under isolation=serializable         */
   bool alone;                /* it ends with the statement it began with */
@@ -81,6 +88,7 @@ struct spm_session {
   char *path;
   spm_kv_options options;
   uint32_t references;
+  bool anchored;      /* the end of the transaction will be told, and it stays till then (anchor.h) */
   spm_view *readers;  /* all attachments */
   spm_view *current;  /* whose snapshot the next cursor shares; NULL: it begins one */
   spm_named *trees;
@@ -105,10 +113,8 @@ char *spm_session_canonical(const char *path);
 int spm_session_name(spm_session *, const char *name, spm_named **) SPM_MUST_CHECK;
 void spm_session_unname(spm_session *, spm_named *);
 
-/* DDL, each in a transaction of its own on the store; SQLITE_BUSY: somebody writes. */
-int spm_session_create_tree(spm_session *, spm_named *) SPM_MUST_CHECK;
-int spm_session_drop_tree(spm_session *, spm_named *) SPM_MUST_CHECK;
-int spm_session_rename_tree(spm_session *, spm_named *, const char *to) SPM_MUST_CHECK;
+/* Forget those that no table names any more. */
+void spm_session_forget_unnamed(spm_session *);
 
 /* An attachment that has no snapshot and is not the writer. */
 int spm_session_idle(spm_session *, spm_kv **) SPM_MUST_CHECK;
@@ -117,8 +123,10 @@ int spm_session_read(spm_session *, spm_view **) SPM_MUST_CHECK;
 void spm_session_release(spm_session *, spm_view *);
 /* What was committed must be seen by cursors opened from now on. */
 void spm_session_renew(spm_session *);
-/* The tree in the reader's snapshot.  SQLITE_NOTFOUND: it is younger than that, and has
-** nothing in it. */
+/* The tree's name in the store, as long as what is pending is not committed. */
+const char *spm_session_stored_name(const spm_named *);
+/* The tree in the reader's snapshot.  SQLITE_NOTFOUND: it is younger than that, or yet to be
+** made, and has nothing in it. */
 int spm_session_tree(spm_session *, spm_view *, const spm_named *, spm_tree *) SPM_MUST_CHECK;
 
 /* SQLITE_BUSY of the store, explained. */

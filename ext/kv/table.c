@@ -3,7 +3,9 @@
 */
 #include "table.h"
 
+#include "anchor.h"
 #include "args.h"
+#include "ddl.h"
 #include "decision.h"
 #include "key.h"
 #include "kvcheck.h"
@@ -163,13 +165,19 @@ static int keep_names(spm_table *t, const char *schema, const char *name) {
   return t->schema != NULL && t->name != NULL ? SQLITE_OK : SQLITE_NOMEM;
 }
 
+static int create_tree(spm_table *t) {
+  bool held;
+  int rc = spm_anchor_hold(t->session, &held);
+  return rc == SQLITE_OK ? spm_ddl_create(t->session, t->named, held) : rc;
+}
+
 static int new_table(sqlite3 *db, int argc, const char *const *argv, bool create, spm_table **made, char **error) {
   spm_table *t = sqlite3_malloc64(sizeof *t);
   if (t == NULL) return SQLITE_NOMEM;
   *t = (spm_table){.db = db};
   int rc = is_binary(db, &t->binary);
   if (rc == SQLITE_OK) rc = fill_table(t, argc, argv, create);
-  if (rc == SQLITE_OK && create) rc = spm_session_create_tree(t->session, t->named);
+  if (rc == SQLITE_OK && create) rc = create_tree(t);
   if (rc == SQLITE_OK) rc = declare(db);
   if (rc == SQLITE_OK) rc = keep_names(t, argv[1], argv[2]);
   if (rc != SQLITE_OK) {
@@ -197,10 +205,16 @@ static int disconnect(sqlite3_vtab *vtab) {
   return SQLITE_OK;
 }
 
+static int drop_tree(spm_table *t) {
+  bool held;
+  if (access(t->session->path, F_OK) != 0) return SQLITE_OK; /* it is lost */
+  int rc = spm_anchor_hold(t->session, &held);
+  return rc == SQLITE_OK ? spm_ddl_drop(t->session, t->named, held) : rc;
+}
+
 static int destroy(sqlite3_vtab *vtab) {
   spm_table *t = (spm_table *)vtab;
-  bool lost = access(t->session->path, F_OK) != 0;
-  int rc = lost ? SQLITE_OK : spm_session_drop_tree(t->session, t->named);
+  int rc = drop_tree(t);
   if (rc != SQLITE_OK) return spm_table_result(t, rc);
   free_table(t);
   return SQLITE_OK;
@@ -208,9 +222,11 @@ static int destroy(sqlite3_vtab *vtab) {
 
 static int rename_table(sqlite3_vtab *vtab, const char *to) {
   spm_table *t = (spm_table *)vtab;
+  bool held;
   char *name = tree_name(to);
   if (name == NULL) return SQLITE_NOMEM;
-  int rc = spm_session_rename_tree(t->session, t->named, name);
+  int rc = spm_anchor_hold(t->session, &held);
+  if (rc == SQLITE_OK) rc = spm_ddl_rename(t->session, t->named, name, held);
   sqlite3_free(name);
   return spm_table_result(t, rc);
 }
@@ -366,7 +382,9 @@ static int rollback_to(sqlite3_vtab *vtab, int number) {
 }
 
 static int best_index(sqlite3_vtab *vtab, sqlite3_index_info *info) {
-  return spm_plan(info, ((spm_table *)vtab)->binary);
+  spm_table *t = (spm_table *)vtab;
+  if (!t->anchored) t->anchored = spm_anchor_prepare(t->db);
+  return spm_plan(info, t->binary);
 }
 
 /* ------------------------------------------------------------------- check -- */
@@ -421,5 +439,6 @@ static const module_with_integrity module = {
 
 int spm_table_register(sqlite3 *db) {
   spm_decision_install();
-  return sqlite3_create_module_v2(db, "pmemkv", &module.base, NULL, NULL);
+  int rc = spm_anchor_register(db);
+  return rc == SQLITE_OK ? sqlite3_create_module_v2(db, "pmemkv", &module.base, NULL, NULL) : rc;
 }
