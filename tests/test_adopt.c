@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 TCase *adopt_refusals_case(void);
+TCase *recovery_modes_case(void);
 
 static const char *const journal_modes[] = {"DELETE", "TRUNCATE", "PERSIST", "MEMORY", "OFF", "WAL"};
 enum { WITH_JOURNAL = 3, JOURNAL_MODES = 6 };
@@ -388,5 +389,6 @@ Suite *adopt_suite(void) {
   tcase_add_loop_test(killed, killed_at_every_step_of_stock_s_recovery, 0, MEDIA);
   suite_add_tcase(suite, killed);
   suite_add_tcase(suite, adopt_refusals_case());
+  suite_add_tcase(suite, recovery_modes_case());
   return suite;
 }

@@ -6,8 +6,10 @@
 #include "passthrough.h"
 #include "stamp.h"
 #include "super.h"
+#include "verify.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +61,32 @@ static int leftovers(spm_dbfile *f, bool *found) {
   return rc;
 }
 
+/* Is the file there, and does it begin with anything but a zero, as a journal that is hot
+** and a WAL do? */
+static int begins(const char *name, bool *does) {
+  uint8_t first = 0;
+  int fd = open(name, O_RDONLY | O_CLOEXEC);
+  *does = fd >= 0 && read(fd, &first, 1) == 1 && first != 0;
+  bool unknown = fd < 0 && errno != ENOENT && errno != ENAMETOOLONG;
+  if (fd >= 0) (void)close(fd);
+  return unknown ? spm_error(SQLITE_IOERR_ACCESS, "opening %s: %s", name, strerror(errno)) : SQLITE_OK;
+}
+
+/* recovery=none: what stock SQLite would have to recover is refused as it is.  Parent's
+** SHARED held; a journal in use is not hot, and is waited for elsewhere. */
+static int refuse_leftovers(spm_dbfile *f) {
+  const char *name = sqlite3_filename_journal(f->path);
+  bool hot, wal = false;
+  int reserved = 0, rc = begins(name, &hot);
+  if (rc == SQLITE_OK && hot) rc = f->parent->pMethods->xCheckReservedLock(f->parent, &reserved);
+  if (rc == SQLITE_OK && !hot) rc = begins(name = sqlite3_filename_wal(f->path), &wal);
+  if (rc != SQLITE_OK || reserved || (!hot && !wal)) return rc;
+  return spm_error(SQLITE_CANTOPEN,
+                   "%s has %s beside it and needs recovery, which recovery=none forbids: copy both if they are wanted as"
+                   " they are, then open it without that option",
+                   f->path, name);
+}
+
 /* ------------------------------------------------- what stock left behind -- */
 
 static int run(sqlite3 *db, const char *sql, bool *delete_mode) {
@@ -104,6 +132,12 @@ static int recover_stock(spm_dbfile *f) {
 
 /* ------------------------------------------------------------- attaching -- */
 
+static spm_store_options store_options(const spm_dbfile *f) {
+  spm_store_options options = spm_options_of_store(&f->options);
+  options.verifying = spm_verifying();
+  return options;
+}
+
 /* Parent's SHARED held, header plain when last seen. */
 static int create(spm_dbfile *f) {
   int rc = parent_lock(f, SQLITE_LOCK_EXCLUSIVE);
@@ -117,7 +151,7 @@ static int create(spm_dbfile *f) {
   ** block of zeros is one here (stamp.c). */
   if (kind == SPM_HEADER_EMPTY) rc = f->parent->pMethods->xTruncate(f->parent, 0);
   if (rc != SQLITE_OK) return rc;
-  spm_store_options options = spm_options_of_store(&f->options);
+  spm_store_options options = store_options(f);
   return spm_store_create(f->path, &host, &options, &f->conn);
 }
 
@@ -146,7 +180,7 @@ static int attach_once(spm_dbfile *f) {
   bool found = false, writable = true;
   int rc = parent_kind(f, &kind);
   if (rc != SQLITE_OK) return rc;
-  spm_store_options options = spm_options_of_store(&f->options);
+  spm_store_options options = store_options(f);
   if (kind == SPM_HEADER_STAMPED) return spm_store_join(f->path, &host, &options, &f->conn);
   bool foreign = kind == SPM_HEADER_FOREIGN, reader = f->readonly || f->immutable;
   if (!foreign && !reader) rc = folder_writable(f, &writable);
@@ -159,9 +193,25 @@ static int attach_once(spm_dbfile *f) {
   rc = leftovers(f, &found);
   if (rc != SQLITE_OK) return rc;
   if (!found && kind != SPM_HEADER_WAL) return create(f);
+  if (spm_options_is(&f->options, SPM_OPTION_recovery, "none")) rc = refuse_leftovers(f);
   parent_unlock(f);
-  rc = recover_stock(f);
+  if (rc == SQLITE_OK) rc = recover_stock(f);
   return rc == SQLITE_OK ? SQLITE_NOTFOUND : rc;
+}
+
+/* recovery=full: damaged, nothing is handed over. */
+static int verify(spm_dbfile *f) {
+  char *finding;
+  int rc = spm_verify(f->path, &finding);
+  if (rc == SQLITE_OK) {
+    spm_conn_verified(f->conn);
+  } else {
+    spm_detach(f);
+    rc = spm_error(rc, "%s: recovery=full %s: %s", f->path, rc == SQLITE_CORRUPT ? "found" : "could not verify it",
+                   finding ? finding : "no memory");
+  }
+  sqlite3_free(finding);
+  return rc;
 }
 
 int spm_attach(spm_dbfile *f) {
@@ -172,6 +222,7 @@ int spm_attach(spm_dbfile *f) {
     rc = attach_once(f);
     if (!spm_passing(f)) parent_unlock(f);
   }
+  if (rc == SQLITE_OK && f->conn != NULL && spm_conn_must_verify(f->conn)) rc = verify(f);
   return rc == SQLITE_NOTFOUND ? SQLITE_BUSY : rc;
 }
 

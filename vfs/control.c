@@ -57,8 +57,10 @@ static int pragma_locking_mode(spm_dbfile *f, const char *value) {
 static int set_option(spm_dbfile *f, char **arguments) {
   spm_options changed = f->options;
   int rc = spm_options_set(&changed, arguments[PRAGMA_NAME], arguments[PRAGMA_VALUE]);
-  spm_store_options store = spm_options_of_store(&changed);
-  if (rc == SQLITE_OK && f->conn != NULL) rc = spm_store_configure(f->conn, &store);
+  if (rc == SQLITE_OK && f->conn != NULL) {
+    spm_store_options store = spm_options_of_store(&changed);
+    rc = spm_store_configure(f->conn, &store);
+  }
   if (rc != SQLITE_OK) {
     arguments[PRAGMA_ANSWER] = sqlite3_mprintf("%s", spm_last_error());
     return SQLITE_ERROR;

@@ -150,7 +150,9 @@ int spm_options_argument(spm_options *o, const char *name, const char *value) {
 }
 
 spm_store_options spm_options_of_store(const spm_options *o) {
-  return (spm_store_options){.log_size_max = o->number[SPM_OPTION_max_log_size],
+  return (spm_store_options){.recover_never = spm_options_is(o, SPM_OPTION_recovery, "none"),
+                             .verify_first = spm_options_is(o, SPM_OPTION_recovery, "full"),
+                             .log_size_max = o->number[SPM_OPTION_max_log_size],
                              .size_max = o->number[SPM_OPTION_size],
                              .checkpoint_interval_ns = o->number[SPM_OPTION_checkpoint_interval]};
 }

@@ -21,7 +21,8 @@
 
 #define SPM_OPTION_TABLE(X)                                                                  \
   X(mode, WORD, ANYTIME, "sync", "sync", "a commit is durable before it returns")            \
-  X(recovery, WORD, AT_OPEN, "checkpoint", "checkpoint", "replay the log from the last checkpoint") \
+  X(recovery, WORD, AT_OPEN, "checkpoint", "checkpoint|full|none",                           \
+    "when it is opened first: replay the log; verify everything as well; or refuse what a crash left") \
   X(wal, WORD, ANYTIME, "on", "on", "commits go through the log")                            \
   X(max_log_size, BYTES, ANYTIME, "10M", "1M", "checkpoint before the log passes this many bytes") \
   X(checkpoint_interval, SECONDS, ANYTIME, "60", "0.001", "a checkpoint at least this often, while there are commits") \

@@ -3,12 +3,14 @@
 */
 #include "kvstore.h"
 
+#include "kvcheck.h"
 #include "kvhost.h"
 #include "node.h"
 #include "space.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,6 +20,7 @@
 #define ATTEMPTS 20u /* at a file that others are just opening or closing */
 #define PAUSE_US 1000u
 #define NAMES_KEPT 16u
+#define FINDING_MAX 256u /* bytes of a fault's description */
 
 /* A tree's root, known since the directory last changed. */
 typedef struct known_tree {
@@ -165,6 +168,23 @@ static int get_ready(spm_kv *kv) {
   return rc;
 }
 
+static bool keep_first(void *argument, const char *line) {
+  (void)snprintf(argument, FINDING_MAX, "%s", line);
+  return false;
+}
+
+/* recovery=full, and this is the first attachment. */
+static int verify(spm_kv *kv) {
+  char finding[FINDING_MAX] = "";
+  if (!spm_conn_must_verify(kv->conn)) return SQLITE_OK;
+  int rc = patiently(kv, spm_kv_snapshot_begin);
+  if (rc == SQLITE_OK && spm_space_formatted(kv->conn)) rc = spm_kv_check(kv, keep_first, finding);
+  spm_kv_snapshot_end(kv);
+  if (rc == SQLITE_OK) spm_conn_verified(kv->conn);
+  if (rc != SQLITE_CORRUPT || finding[0] == 0) return rc;
+  return spm_error(rc, "%s: recovery=full found: %s", spm_kv_path(kv), finding);
+}
+
 int spm_kv_open(const char *path, const spm_kv_options *options, spm_kv **made) {
   spm_kv *kv = calloc(1, sizeof *kv);
   if (kv == NULL) return SQLITE_NOMEM;
@@ -173,6 +193,7 @@ int spm_kv_open(const char *path, const spm_kv_options *options, spm_kv **made) 
   kv->readonly = options->readonly;
   int rc = attach(path, options, &kv->conn);
   if (rc == SQLITE_OK) rc = get_ready(kv);
+  if (rc == SQLITE_OK) rc = verify(kv);
   if (rc != SQLITE_OK) {
     spm_kv_close(kv, false);
     return plainly(rc);

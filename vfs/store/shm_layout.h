@@ -131,6 +131,7 @@ typedef struct spm_shm {
   /* the writer lock: an owner word, or 0 */
   _Alignas(SPM_LINE_SIZE) _Atomic uint32_t writer;
   _Atomic uint32_t excluding; /* the owner word of a writer that lets nobody read, or 0 */
+  _Atomic uint32_t verifier; /* the owner word of the first attachment while it verifies, or 0 */
   _Atomic uint32_t poisoned; /* a flush failed: nothing more is promised; set by anyone */
 
   /* W */

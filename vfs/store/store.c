@@ -243,15 +243,45 @@ static int recover_store(spm_store *s, const spm_superblock *block) {
   return rc;
 }
 
+/* recovery=none: for whoever wants to look at what is there, or to copy it, first. */
+static int refuse_recovery(const spm_store *s) {
+  return spm_error(SQLITE_CANTOPEN,
+                   "%s was left by a crash and needs recovery, which recovery=none forbids: copy it and %s if they are"
+                   " wanted as they are, then open it without that option",
+                   s->path, s->log.path);
+}
+
+/* The first attachment is not through with it (recovery=full). */
+static int check_verified(const spm_store *s, const spm_store_options *options) {
+  uint32_t verifier = atomic_load(&s->shm->verifier);
+  if (options->verifying || (verifier & SPM_OWNER_SLOT_MASK) == 0) return SQLITE_OK;
+  if (!spm_writer_alive(&s->locks, s->shm, verifier)) return SQLITE_OK;
+  return spm_error(SQLITE_BUSY, "%s is being verified before anybody may use it", s->path);
+}
+
+bool spm_conn_must_verify(const spm_conn *c) {
+  return atomic_load(&c->store->shm->verifier) == spm_owner_word(c->store->shm, c->slot);
+}
+
+void spm_conn_verified(spm_conn *c) { atomic_store(&c->store->shm->verifier, 0); }
+
+/* Gate held: nobody else has got in yet. */
+static void begin_verifying(spm_conn *c) {
+  atomic_store(&c->store->shm->verifier, spm_owner_word(c->store->shm, c->slot));
+}
+
 /* Gate held: the first makes the store usable, the others find it so. */
-static int join_or_recover(spm_store *s) {
+static int join_or_recover(spm_store *s, const spm_store_options *options, bool *first) {
   spm_superblock block;
   int rc = check_same_file(s);
   if (rc == SQLITE_OK) rc = s->host->identify(s->locks.fd, s->life);
   if (rc == SQLITE_OK) rc = open_log(s, &block);
   if (rc == SQLITE_OK) rc = map_data(s);
   if (rc != SQLITE_OK) return rc;
-  return spm_any_slot_alive(&s->locks) ? spm_shm_join(s) : recover_store(s, &block);
+  *first = !spm_any_slot_alive(&s->locks);
+  if (*first) return options->recover_never && !block.clean ? refuse_recovery(s) : recover_store(s, &block);
+  rc = spm_shm_join(s);
+  return rc == SQLITE_OK ? check_verified(s, options) : rc;
 }
 
 static int join_new(const char *path, const spm_host *host, const spm_store_options *options,
@@ -261,8 +291,10 @@ static int join_new(const char *path, const spm_host *host, const spm_store_opti
   if (rc != SQLITE_OK) return rc;
   rc = spm_gate_enter(&s->locks, GATE_PATIENCE_MS);
   if (rc == SQLITE_OK) {
-    rc = join_or_recover(s);
+    bool first;
+    rc = join_or_recover(s, options, &first);
     if (rc == SQLITE_OK) rc = connect(s, made);
+    if (rc == SQLITE_OK && first && options->verify_first) begin_verifying(*made);
     spm_gate_leave(&s->locks);
   }
   if (rc == SQLITE_OK)
@@ -272,8 +304,11 @@ static int join_new(const char *path, const spm_host *host, const spm_store_opti
   return rc;
 }
 
-static int join_known(spm_store *s, const spm_host *host, spm_conn **made) {
-  if (s->host == host) return connect(s, made);
+static int join_known(spm_store *s, const spm_host *host, const spm_store_options *options, spm_conn **made) {
+  if (s->host == host) {
+    int rc = check_verified(s, options);
+    return rc == SQLITE_OK ? connect(s, made) : rc;
+  }
   return spm_error(SQLITE_CANTOPEN, "%s is open in this process as another kind of store", s->path);
 }
 
@@ -282,7 +317,7 @@ int spm_store_join(const char *path, const spm_host *host, const spm_store_optio
   pthread_once(&fork_handlers, install_fork_handlers);
   pthread_mutex_lock(&registry_mutex);
   spm_store *s = registry_find(path);
-  int rc = s != NULL ? join_known(s, host, made) : join_new(path, host, options, made);
+  int rc = s != NULL ? join_known(s, host, options, made) : join_new(path, host, options, made);
   pthread_mutex_unlock(&registry_mutex);
   return rc;
 }
@@ -337,6 +372,7 @@ int spm_store_create(const char *path, const spm_host *host, const spm_store_opt
       uint8_t life[SPM_LIFE_SIZE];
       rc = begin_life(s);
       if (rc == SQLITE_OK) rc = connect(s, made);
+      if (rc == SQLITE_OK && options->verify_first) begin_verifying(*made);
       /* Not if the stamp reached the file: then the log is what it needs. */
       if (rc != SQLITE_OK && rc != SQLITE_BUSY && host->identify(s->locks.fd, life) == SQLITE_NOTFOUND)
         unlink_sidecars(s);

@@ -43,13 +43,20 @@ typedef struct spm_store_options {
   uint64_t log_size_max;           /* bytes; never below some segments */
   uint64_t size_max;               /* bytes X may grow to; 0: no limit */
   uint64_t checkpoint_interval_ns; /* 0: only the log's size calls for checkpoints */
+  bool recover_never;              /* a store that needs recovery is refused, as it is */
+  bool verify_first;               /* the first attachment has to, before others are let in */
+  bool verifying;                  /* is let in, for it belongs to who does that */
 } spm_store_options;
 
 /* Attach to the stamped file `path`: join those who have it open, or recover it.
 ** SQLITE_NOTFOUND: it carries no stamp (any more); SQLITE_BUSY: others are just
-** opening or closing it.  Options matter to the first connection of a process. */
+** opening, verifying or closing it.  Options matter to the first connection of a process. */
 int spm_store_join(const char *path, const spm_host *, const spm_store_options *, spm_conn **)
     SPM_MUST_CHECK;
+/* Has this connection to look at the whole store, before it uses it and others may attach?
+** And: it has, and found nothing wrong. */
+bool spm_conn_must_verify(const spm_conn *);
+void spm_conn_verified(spm_conn *);
 /* Begin a life: make log and shared memory for the unstamped file `path`, stamp it.
 ** The caller keeps stock SQLite out until this returns. */
 int spm_store_create(const char *path, const spm_host *, const spm_store_options *, spm_conn **)
