@@ -3,37 +3,13 @@
 */
 #include "functions.h"
 
+#include "answer.h"
+#include "backup.h"
 #include "kv/kvcheck.h"
 #include "kv/session.h"
 #include "names.h"
 
 #include <stdbool.h>
-
-static void fail(sqlite3_context *context, int rc) {
-  if (rc == SQLITE_NOMEM) {
-    sqlite3_result_error_nomem(context);
-    return;
-  }
-  sqlite3_result_error(context, spm_last_error(), -1);
-  sqlite3_result_error_code(context, rc);
-}
-
-static void answer_number(sqlite3_context *context, int rc, uint64_t number) {
-  if (rc == SQLITE_OK)
-    sqlite3_result_int64(context, (sqlite3_int64)number);
-  else
-    fail(context, rc);
-}
-
-/* The text of an argument; NULL (and an error) if there is none. */
-static const char *text_of(sqlite3_context *context, sqlite3_value *value, const char *what) {
-  const char *text = (const char *)sqlite3_value_text(value);
-  if (text != NULL) return text;
-  char *message = sqlite3_mprintf("%s must be given", what);
-  sqlite3_result_error(context, message ? message : "an argument is missing", -1);
-  sqlite3_free(message);
-  return NULL;
-}
 
 static void version(sqlite3_context *context, int argc, sqlite3_value **argv) {
   (void)argc, (void)argv;
@@ -55,83 +31,21 @@ static void debug(sqlite3_context *context, int argc, sqlite3_value **argv) {
 }
 
 static void checkpoint(sqlite3_context *context, int argc, sqlite3_value **argv) {
-  const char *name = argc > 0 ? text_of(context, argv[0], "a schema, a pmemkv table or a path") : "main";
+  const char *name = argc > 0 ? spm_argument_text(context, argv[0], "a schema, a pmemkv table or a path") : "main";
   if (name == NULL) return;
   char *path = spm_name_path(sqlite3_context_db_handle(context), name);
   uint64_t lsn = 0;
   int rc = path ? spm_store_checkpoint(path, &lsn) : SQLITE_NOMEM;
   sqlite3_free(path);
-  answer_number(context, rc, lsn);
-}
-
-/* ------------------------------------------------------------------- backup -- */
-
-#define BACKUP_PAGES 4096 /* between two looks at the interrupt flag */
-
-/* A nested statement stops for sqlite3_interrupt() and runs the progress handler. */
-static bool interrupted(sqlite3 *user) {
-  return sqlite3_exec(user, "SELECT 1", NULL, NULL, NULL) == SQLITE_INTERRUPT;
-}
-
-/* Source and target are connections of this call.  The source's read transaction holds
-** one snapshot for all steps: writers go on, and no step begins anew. */
-static int copy_pages(sqlite3 *user, sqlite3 *from, sqlite3 *to, int *pages) {
-  sqlite3_backup *backup = sqlite3_backup_init(to, "main", from, "main");
-  if (backup == NULL) return sqlite3_errcode(to);
-  int rc;
-  do rc = interrupted(user) ? SQLITE_INTERRUPT : sqlite3_backup_step(backup, BACKUP_PAGES);
-  while (rc == SQLITE_OK);
-  *pages = sqlite3_backup_pagecount(backup);
-  int finished = sqlite3_backup_finish(backup);
-  return rc == SQLITE_DONE ? finished : rc;
-}
-
-static int refuse_existing(sqlite3 *to, const char *target) {
-  int count = 0;
-  sqlite3_stmt *statement;
-  int rc = sqlite3_prepare_v2(to, "SELECT count(*) FROM sqlite_schema", -1, &statement, NULL);
-  if (rc != SQLITE_OK) return spm_error(SQLITE_CANTOPEN, "%s: %s", target, sqlite3_errmsg(to));
-  if (sqlite3_step(statement) == SQLITE_ROW) count = sqlite3_column_int(statement, 0);
-  rc = sqlite3_finalize(statement);
-  if (rc != SQLITE_OK) return spm_error(SQLITE_CANTOPEN, "%s: %s", target, sqlite3_errmsg(to));
-  return count == 0 ? SQLITE_OK : spm_error(SQLITE_CANTOPEN, "%s is there already, and not empty", target);
-}
-
-/* The source's own VFS is not known here; `pmem` passes what is none of its files.  The
-** target is an ordinary file on the stock VFS, journal mode and all. */
-static int backup_database(sqlite3 *user, const char *path, const char *target, int *pages) {
-  sqlite3 *from = NULL, *to = NULL;
-  int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_PRIVATECACHE;
-  int rc = sqlite3_open_v2(path, &from, flags, "pmem");
-  if (rc == SQLITE_OK) rc = sqlite3_open_v2(target, &to, flags | SQLITE_OPEN_CREATE, "unix");
-  if (rc == SQLITE_OK) rc = refuse_existing(to, target);
-  if (rc == SQLITE_OK) rc = sqlite3_exec(from, "BEGIN; SELECT count(*) FROM sqlite_schema", NULL, NULL, NULL);
-  if (rc == SQLITE_OK) rc = copy_pages(user, from, to, pages);
-  if (rc != SQLITE_OK && rc != SQLITE_CANTOPEN)
-    rc = spm_error(rc, "backing %s up to %s: %s", path, target, rc == SQLITE_INTERRUPT ? "interrupted" : sqlite3_errstr(rc));
-  (void)sqlite3_close(from);
-  (void)sqlite3_close(to);
-  return rc;
-}
-
-static void backup(sqlite3_context *context, int argc, sqlite3_value **argv) {
-  (void)argc;
-  const char *name = text_of(context, argv[0], "a schema or a path");
-  const char *target = name ? text_of(context, argv[1], "a file to copy to") : NULL;
-  if (target == NULL) return;
-  sqlite3 *user = sqlite3_context_db_handle(context);
-  char *path = spm_name_path(user, name);
-  int pages = 0, rc = path ? backup_database(user, path, target, &pages) : SQLITE_NOMEM;
-  sqlite3_free(path);
-  answer_number(context, rc, (uint64_t)pages);
+  spm_answer_number(context, rc, lsn);
 }
 
 /* ------------------------------------------------------------------ deciding -- */
 
 static void resolve(sqlite3_context *context, int argc, sqlite3_value **argv) {
   (void)argc;
-  const char *name = text_of(context, argv[0], "the path of a key-value store");
-  const char *word = name ? text_of(context, argv[1], "'commit' or 'rollback'") : NULL;
+  const char *name = spm_argument_text(context, argv[0], "the path of a key-value store");
+  const char *word = name ? spm_argument_text(context, argv[1], "'commit' or 'rollback'") : NULL;
   if (word == NULL) return;
   bool asked = false, commit = sqlite3_stricmp(word, "commit") == 0;
   if (!commit && sqlite3_stricmp(word, "rollback") != 0) {
@@ -144,7 +58,7 @@ static void resolve(sqlite3_context *context, int argc, sqlite3_value **argv) {
   if (rc == SQLITE_OK)
     sqlite3_result_text(context, !asked ? "nothing was in doubt" : commit ? "committed" : "rolled back", -1, SQLITE_STATIC);
   else
-    fail(context, rc);
+    spm_answer_error(context, rc);
 }
 
 /* ------------------------------------------------------- check and shrink -- */
@@ -199,7 +113,7 @@ static bool is_schema(sqlite3 *db, const char *name) { return sqlite3_db_filenam
 /* "ok", or what is wrong, a line each. */
 static void check(sqlite3_context *context, int argc, sqlite3_value **argv) {
   sqlite3 *db = sqlite3_context_db_handle(context);
-  const char *name = argc > 0 ? text_of(context, argv[0], "a schema, a pmemkv table or a path") : "main";
+  const char *name = argc > 0 ? spm_argument_text(context, argv[0], "a schema, a pmemkv table or a path") : "main";
   if (name == NULL) return;
   findings f = {.text = sqlite3_str_new(db)};
   char *path = is_schema(db, name) ? NULL : spm_name_path(db, name);
@@ -210,7 +124,7 @@ static void check(sqlite3_context *context, int argc, sqlite3_value **argv) {
   if (rc == SQLITE_OK)
     sqlite3_result_text(context, text, -1, SQLITE_TRANSIENT);
   else
-    fail(context, rc);
+    spm_answer_error(context, rc);
   sqlite3_free(text);
 }
 
@@ -231,12 +145,12 @@ static int shrink_store(const char *path, uint64_t *bytes) {
 static void shrink(sqlite3_context *context, int argc, sqlite3_value **argv) {
   (void)argc;
   uint64_t bytes = 0;
-  const char *name = text_of(context, argv[0], "a pmemkv table or a path");
+  const char *name = spm_argument_text(context, argv[0], "a pmemkv table or a path");
   if (name == NULL) return;
   char *path = spm_name_path(sqlite3_context_db_handle(context), name);
   int rc = path ? shrink_store(path, &bytes) : SQLITE_NOMEM;
   sqlite3_free(path);
-  answer_number(context, rc, bytes);
+  spm_answer_number(context, rc, bytes);
 }
 
 /* ---------------------------------------------------------------- the table -- */
@@ -250,7 +164,7 @@ static const struct {
     {"pmem_debug", 0, debug},
     {"pmem_checkpoint", 0, checkpoint},
     {"pmem_checkpoint", 1, checkpoint},
-    {"pmem_backup", 2, backup},
+    {"pmem_backup", 2, spm_backup},
     {"pmem_resolve", 2, resolve},
     {"pmem_check", 0, check},
     {"pmem_check", 1, check},
