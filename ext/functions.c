@@ -8,6 +8,7 @@
 #include "kv/kvcheck.h"
 #include "kv/session.h"
 #include "names.h"
+#include "pulse.h"
 
 #include <stdbool.h>
 
@@ -33,9 +34,13 @@ static void debug(sqlite3_context *context, int argc, sqlite3_value **argv) {
 static void checkpoint(sqlite3_context *context, int argc, sqlite3_value **argv) {
   const char *name = argc > 0 ? spm_argument_text(context, argv[0], "a schema, a pmemkv table or a path") : "main";
   if (name == NULL) return;
-  char *path = spm_name_path(sqlite3_context_db_handle(context), name);
+  sqlite3 *db = sqlite3_context_db_handle(context);
+  char *path = spm_name_path(db, name);
   uint64_t lsn = 0;
-  int rc = path ? spm_store_checkpoint(path, &lsn) : SQLITE_NOMEM;
+  spm_pulse pulse;
+  spm_pulse_begin(&pulse, db);
+  int rc = path ? spm_store_checkpoint(path, spm_pulse_stopped, &pulse, &lsn) : SQLITE_NOMEM;
+  spm_pulse_end(&pulse);
   sqlite3_free(path);
   spm_answer_number(context, rc, lsn);
 }
@@ -82,12 +87,18 @@ static bool tell(void *argument, const char *line) {
 }
 
 /* SQLITE_CORRUPT has been told line by line, or is what kept the store from opening. */
-static int check_store(const char *path, findings *f) {
+static int check_store(sqlite3 *db, const char *path, findings *f) {
   spm_kv *kv = NULL;
   spm_kv_options options = {0};
   int rc = spm_kv_open(path, &options, &kv);
-  if (rc == SQLITE_OK) rc = spm_kv_check(kv, tell, f);
+  spm_pulse pulse;
+  spm_pulse_begin(&pulse, db);
+  if (rc == SQLITE_OK) {
+    spm_kv_watch(kv, spm_pulse_stopped, &pulse);
+    rc = spm_kv_check(kv, tell, f);
+  }
   spm_kv_close(kv, false);
+  spm_pulse_end(&pulse);
   if (rc == SQLITE_CORRUPT && f->count == 0) add_line(f, spm_last_error());
   if (rc == SQLITE_OK) add_line(f, "ok");
   return rc == SQLITE_CORRUPT ? SQLITE_OK : rc;
@@ -117,7 +128,7 @@ static void check(sqlite3_context *context, int argc, sqlite3_value **argv) {
   if (name == NULL) return;
   findings f = {.text = sqlite3_str_new(db)};
   char *path = is_schema(db, name) ? NULL : spm_name_path(db, name);
-  int rc = path ? check_store(path, &f) : is_schema(db, name) ? check_database(db, name, &f) : SQLITE_NOMEM;
+  int rc = path ? check_store(db, path, &f) : is_schema(db, name) ? check_database(db, name, &f) : SQLITE_NOMEM;
   sqlite3_free(path);
   char *text = sqlite3_str_finish(f.text);
   if (rc == SQLITE_OK && text == NULL) rc = SQLITE_NOMEM;
@@ -128,12 +139,18 @@ static void check(sqlite3_context *context, int argc, sqlite3_value **argv) {
   sqlite3_free(text);
 }
 
-static int shrink_store(const char *path, uint64_t *bytes) {
+static int shrink_store(sqlite3 *db, const char *path, uint64_t *bytes) {
   spm_kv *kv = NULL;
+  spm_pulse pulse;
   uint64_t used;
   spm_kv_options options = {0};
   int rc = spm_kv_open(path, &options, &kv);
-  if (rc == SQLITE_OK) rc = spm_kv_shrink(kv);
+  spm_pulse_begin(&pulse, db);
+  if (rc == SQLITE_OK) {
+    spm_kv_watch(kv, spm_pulse_stopped, &pulse);
+    rc = spm_kv_shrink(kv);
+  }
+  spm_pulse_end(&pulse);
   if (rc == SQLITE_BUSY) rc = spm_error(rc, "%s is busy: another transaction is being committed", path);
   if (rc == SQLITE_OK) rc = spm_kv_snapshot_begin(kv);
   if (rc == SQLITE_OK) rc = spm_kv_size(kv, bytes, &used);
@@ -147,8 +164,9 @@ static void shrink(sqlite3_context *context, int argc, sqlite3_value **argv) {
   uint64_t bytes = 0;
   const char *name = spm_argument_text(context, argv[0], "a pmemkv table or a path");
   if (name == NULL) return;
-  char *path = spm_name_path(sqlite3_context_db_handle(context), name);
-  int rc = path ? shrink_store(path, &bytes) : SQLITE_NOMEM;
+  sqlite3 *db = sqlite3_context_db_handle(context);
+  char *path = spm_name_path(db, name);
+  int rc = path ? shrink_store(db, path, &bytes) : SQLITE_NOMEM;
   sqlite3_free(path);
   spm_answer_number(context, rc, bytes);
 }

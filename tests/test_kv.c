@@ -18,6 +18,7 @@ Suite *kv_suite(void) {
   add(suite, "tree", kv_tree_cases);
   add(suite, "model", kv_model_cases);
   add(suite, "file", kv_file_cases);
+  add(suite, "copies", kv_copy_cases);
   add(suite, "crash", kv_crash_cases);
   add(suite, "damage", kv_damage_cases);
   add(suite, "sharing", kv_sharing_cases);

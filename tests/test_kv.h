@@ -12,6 +12,7 @@ void kv_space_cases(TCase *);   /* test_kv_space.c   */
 void kv_tree_cases(TCase *);    /* test_kv_tree.c    */
 void kv_model_cases(TCase *);   /* test_kv_model.c   */
 void kv_file_cases(TCase *);    /* test_kv_file.c    */
+void kv_copy_cases(TCase *);    /* test_kv_copy.c    */
 void kv_crash_cases(TCase *);   /* test_kv_crash.c   */
 void kv_damage_cases(TCase *);  /* test_kv_damage.c  */
 void kv_sharing_cases(TCase *); /* test_kv_sharing.c */

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define NODES_A_LOOK 64u /* whether to stop */
+
 typedef struct check {
   spm_conn *conn;
   spm_kv *kv;
@@ -20,6 +22,7 @@ typedef struct check {
   uint32_t end;
   uint64_t *seen; /* a bit a block: somebody's */
   uint32_t used;  /* bits set in it */
+  uint32_t nodes; /* looked at */
   uint32_t trees, internal_trees;
   bool faulty, stopped;
 } check;
@@ -146,6 +149,8 @@ static int check_children(check *k, const uint8_t *node, const bounds *b) {
 static int check_node(check *k, uint32_t block, uint32_t level, const bounds *b) {
   _Alignas(SPM_LINE_SIZE) uint8_t node[SPM_BLOCK_SIZE];
   if (!see(k, block, 1, "a node")) return SQLITE_OK;
+  if (++k->nodes % NODES_A_LOOK == 0 && spm_kv_stopped(k->kv))
+    return spm_error(SQLITE_INTERRUPT, "%s: interrupted", spm_kv_path(k->kv));
   int rc = read_block(k, block, node);
   if (rc != SQLITE_OK) return rc;
   if (!spm_node_valid(node, block, level)) {

@@ -201,7 +201,10 @@ int spm_kv_shrink(spm_kv *kv) {
   mover m = {.kv = kv, .conn = spm_kv_conn(kv)};
   bool done = false;
   int rc = SQLITE_OK;
-  for (bool from_key = false; rc == SQLITE_OK && !done && !m.full; from_key = true)
+  for (bool from_key = false; rc == SQLITE_OK && !done && !m.full; from_key = true) {
     rc = move_some(&m, from_key, &done);
+    if (rc == SQLITE_OK && spm_kv_stopped(kv))
+      rc = spm_error(SQLITE_INTERRUPT, "%s: interrupted; what has been moved stays there", spm_kv_path(kv));
+  }
   return rc == SQLITE_IOERR_NOMEM ? SQLITE_NOMEM : rc;
 }

@@ -38,6 +38,8 @@ struct spm_kv {
   uint64_t lsn;        /* a snapshot in which it has been looked at                   */
   known_tree known[NAMES_KEPT];
   uint32_t known_count, known_next;
+  bool (*stop)(void *); /* spm_kv_watch(), or NULL */
+  void *stop_argument;
 };
 
 /* The engine speaks to SQLite's pager, which wants every failure of its files to be an I/O
@@ -263,6 +265,13 @@ void spm_kv_close(spm_kv *kv, bool remove_if_empty) {
 spm_conn *spm_kv_conn(spm_kv *kv) { return kv->conn; }
 const char *spm_kv_path(spm_kv *kv) { return spm_store_path(kv->conn); }
 const uint8_t *spm_kv_id(const spm_kv *kv) { return kv->id; }
+
+void spm_kv_watch(spm_kv *kv, bool (*stop)(void *), void *argument) {
+  kv->stop = stop;
+  kv->stop_argument = argument;
+}
+
+bool spm_kv_stopped(const spm_kv *kv) { return kv->stop != NULL && kv->stop(kv->stop_argument); }
 
 /* The store of a child of fork() is its parent's. */
 static int refuse_child(const spm_kv *kv) {

@@ -90,10 +90,17 @@ int spm_kv_tree_drop(spm_kv *, const char *name) SPM_MUST_CHECK;
 int spm_kv_tree_rename(spm_kv *, const char *from, const char *to) SPM_MUST_CHECK;
 
 /* ---- upkeep ---- */
+/* Long ones (check, shrink, copy) ask now and then whether to stop, and end with
+** SQLITE_INTERRUPT then. */
+void spm_kv_watch(spm_kv *, bool (*stop)(void *), void *argument);
+bool spm_kv_stopped(const spm_kv *);
 /* Bring X up to date with the log now.  SQLITE_BUSY: somebody writes. */
 int spm_kv_checkpoint(spm_kv *) SPM_MUST_CHECK;
 /* Move what is at the end to the free space before it, in transactions of bounded size,
 ** and cut the file.  Neither a snapshot nor a transaction may be open. */
 int spm_kv_shrink(spm_kv *) SPM_MUST_CHECK;
+/* One snapshot as a new store in the file `path`, which must not be there or be empty; an
+** error leaves it as it was.  *blocks: how many it has.  No snapshot may be open. */
+int spm_kv_copy(spm_kv *, const char *path, uint64_t *blocks) SPM_MUST_CHECK;
 
 #endif

@@ -173,6 +173,16 @@ int spm_checkpoint_all(spm_store *s) {
   return SQLITE_OK;
 }
 
+int spm_checkpoint_part(spm_store *s, bool *more) {
+  const spm_shm *shm = s->shm;
+  *more = false;
+  if (!s->data.media->persistent || spm_poisoned(s)) return SQLITE_OK;
+  uint64_t before = shm->checkpoint.lsn;
+  int rc = before < spm_committed_lsn(s->shm) ? advance(s, SPM_SEGMENT_SIZE) : SQLITE_OK;
+  *more = shm->checkpoint.lsn > before;
+  return rc;
+}
+
 /* Time since everything was in X, in quarters of the interval.  A clock that went back,
 ** for it is another container's perhaps, begins anew. */
 static uint64_t quarters_passed(spm_store *s) {

@@ -22,6 +22,9 @@
 /* After a commit: a step if the log has grown enough to want one; gives back what
 ** a transaction larger than the log's limit had taken. */
 int spm_checkpoint_step(spm_store *, bool alone) SPM_MUST_CHECK;
+/* A large step towards the committed end, where there are such: *more says whether another
+** one would help. */
+int spm_checkpoint_part(spm_store *, bool *more) SPM_MUST_CHECK;
 /* All the way to the committed end. */
 int spm_checkpoint_all(spm_store *) SPM_MUST_CHECK;
 /* Everything before being durable in X: begin the log anew in its first segment

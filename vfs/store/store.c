@@ -526,14 +526,30 @@ int spm_conn_checkpoint(spm_conn *c) {
   return rc;
 }
 
+typedef struct checkpoint_request {
+  bool (*stop)(void *);
+  void *argument;
+  uint64_t lsn;
+} checkpoint_request;
+
+static int checkpoint_in_parts(spm_store *s, const checkpoint_request *request) {
+  bool more = true;
+  int rc = SQLITE_OK;
+  while (rc == SQLITE_OK && more)
+    rc = request->stop(request->argument) ? spm_error(SQLITE_INTERRUPT, "%s: the checkpoint was interrupted", s->path)
+                                          : spm_checkpoint_part(s, &more);
+  return rc == SQLITE_OK ? spm_checkpoint_all(s) : rc;
+}
+
 /* On a connection of its own: the caller may be in the middle of something. */
-static int checkpoint_store(spm_store *s, void *lsn) {
+static int checkpoint_store(spm_store *s, void *argument) {
+  checkpoint_request *request = argument;
   spm_conn *c;
   int rc = connect(s, &c);
   if (rc != SQLITE_OK) return rc;
   rc = spm_write_begin_latest(c);
-  if (rc == SQLITE_OK) rc = spm_checkpoint_all(s);
-  if (rc == SQLITE_OK) *(uint64_t *)lsn = s->shm->checkpoint.lsn;
+  if (rc == SQLITE_OK) rc = checkpoint_in_parts(s, request);
+  if (rc == SQLITE_OK) request->lsn = s->shm->checkpoint.lsn;
   if (rc == SQLITE_BUSY) rc = spm_error(rc, "%s: a transaction is writing, no checkpoint is possible before its end", s->path);
   (void)spm_write_end(c);
   spm_snapshot_end(c);
@@ -543,7 +559,9 @@ static int checkpoint_store(spm_store *s, void *lsn) {
   return rc;
 }
 
-int spm_store_checkpoint(const char *path, uint64_t *lsn) {
-  int rc = spm_stores_visit(path, checkpoint_store, lsn);
+int spm_store_checkpoint(const char *path, bool (*stop)(void *), void *argument, uint64_t *lsn) {
+  checkpoint_request request = {.stop = stop, .argument = argument};
+  int rc = spm_stores_visit(path, checkpoint_store, &request);
+  *lsn = request.lsn;
   return rc == SQLITE_NOTFOUND ? spm_error(SQLITE_ERROR, "%s is no store that is open here", path) : rc;
 }

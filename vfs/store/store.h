@@ -154,8 +154,9 @@ int spm_commit_rollback(spm_conn *);
 /* Bring X up to date now.  SQLITE_BUSY: somebody writes. */
 int spm_conn_checkpoint(spm_conn *) SPM_MUST_CHECK;
 /* The same for the store `path` that this process has open; *lsn is where it got to.
-** SQLITE_ERROR: it has not; SQLITE_BUSY: somebody writes, this connection perhaps. */
-int spm_store_checkpoint(const char *path, uint64_t *lsn) SPM_MUST_CHECK;
+** SQLITE_ERROR: it has not; SQLITE_BUSY: somebody writes, this connection perhaps;
+** SQLITE_INTERRUPT: stop(argument), which is asked on the way, has said so. */
+int spm_store_checkpoint(const char *path, bool (*stop)(void *), void *argument, uint64_t *lsn) SPM_MUST_CHECK;
 
 /* libpmem's version, the processor's flush instruction, and whether caches are
 ** persistent (eADR), in words. */
