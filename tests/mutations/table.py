@@ -261,7 +261,7 @@ MUTATIONS = [
          catcher=suite("kv")),
     dict(name="copy-of-many-states", rule="S11", what="a copy reads each part from a snapshot of its own",
          edits=[("ext/kv/kvcopy.c", "    rc = spm_conn_read(conn, offset, n, c->part);\n",
-                 "    spm_kv_snapshot_end(c->kv);\n    if (begin_snapshot(c->kv) == SQLITE_OK) rc = spm_conn_read(conn, offset, n, c->part);\n")],
+                 "    spm_kv_snapshot_end(c->kv);\n    if (spm_kv_snapshot_begin(c->kv) == SQLITE_OK) rc = spm_conn_read(conn, offset, n, c->part);\n")],
          catcher=suite("kv")),
     dict(name="interval-without-superblock", rule="S18", what="a checkpoint that time called for is not written down",
          edits=[(STORE + "checkpoint.c", "  rc = write_superblock(s, false);\n  if (rc == SQLITE_OK) caught_up(shm);\n",
