@@ -45,6 +45,16 @@ static void checkpoint(sqlite3_context *context, int argc, sqlite3_value **argv)
   spm_answer_number(context, rc, lsn);
 }
 
+static void flush(sqlite3_context *context, int argc, sqlite3_value **argv) {
+  const char *name = argc > 0 ? spm_argument_text(context, argv[0], "a schema, a pmemkv table or a path") : "main";
+  if (name == NULL) return;
+  char *path = spm_name_path(sqlite3_context_db_handle(context), name);
+  uint64_t lsn = 0;
+  int rc = path ? spm_store_flush(path, &lsn) : SQLITE_NOMEM;
+  sqlite3_free(path);
+  spm_answer_number(context, rc, lsn);
+}
+
 /* ------------------------------------------------------------------ deciding -- */
 
 static void resolve(sqlite3_context *context, int argc, sqlite3_value **argv) {
@@ -182,6 +192,8 @@ static const struct {
     {"pmem_debug", 0, debug},
     {"pmem_checkpoint", 0, checkpoint},
     {"pmem_checkpoint", 1, checkpoint},
+    {"pmem_flush", 0, flush},
+    {"pmem_flush", 1, flush},
     {"pmem_backup", 2, spm_backup},
     {"pmem_resolve", 2, resolve},
     {"pmem_check", 0, check},

@@ -66,7 +66,7 @@ END_TEST
 START_TEST(shared_memory_is_pinned) {
   ck_assert_uint_eq(SPM_SHM_VERSION, 4);
   ck_assert_uint_eq(sizeof(spm_slot), 64);
-  ck_assert_uint_eq(sizeof(spm_image_meta), 24);
+  ck_assert_uint_eq(sizeof(spm_image_meta), 32);
   ck_assert_uint_ge(SPM_SLOT_COUNT, 200);
   ck_assert_mem_eq(&(uint64_t){SPM_SHM_MAGIC}, "PmeMshm1", 8);
 }

@@ -446,7 +446,7 @@ START_TEST(sweep_refuses_a_circle) {
   put_block(s, 1, 11);
   x_ok(spm_versions_save(s, 1, 5, 4));
   for (uint32_t i = 0; i < SPM_BUCKET_COUNT; i++)
-    if (s->shm->buckets[i] == SPM_IMAGE_NONE) atomic_store(&s->shm->buckets[i], s->shm->image_newest);
+    if (s->shm->buckets[i] == SPM_IMAGE_NONE) atomic_store(&s->shm->buckets[i], s->shm->images.newest);
   ck_assert_int_eq(spm_versions_rebuild(s, 5), SQLITE_CORRUPT);
   x_detach_dirty(c);
 }

@@ -286,21 +286,21 @@ END_TEST
 /* Every small commit has room for its images, and says FULL before it is a commit. */
 START_TEST(s10_room_for_the_images_of_small_commits) {
   x_medium(_i);
-  spm_conn *c = x_create(x_new("x.db", 600));
-  x_commit(c, 0, 600, 1); /* alone: no image is reserved */
+  spm_conn *c = x_create(x_new("x.db", 900));
+  x_commit(c, 0, 900, 1); /* alone: no image is reserved */
   spm_conn *reader = x_join(c->store->path);
   x_ok(spm_snapshot_begin(reader));
   for (uint32_t i = 0; i < 10; i++) x_commit(c, i * 50, 50, 2);
-  ck_assert_uint_eq(x_peek(reader, 0, 600), 1);
+  ck_assert_uint_eq(x_peek(reader, 0, 900), 1);
   ck_assert_uint_eq(x_read(c, 0, 500), 2);
   media_install();
   media_errno(ENOSPC);
   media_at(MEDIA_BIT(MEDIA_ALLOCATE), "s", 1, MEDIA_FAIL_ON);
   int rc = SQLITE_OK;
-  for (uint32_t i = 500; rc == SQLITE_OK && i < 600; i++) rc = x_try_commit(c, i - 20, 20, 3);
+  for (uint32_t i = 500; rc == SQLITE_OK && i < 900; i++) rc = x_try_commit(c, i - 20, 20, 3);
   ck_assert_int_eq(rc, SQLITE_FULL);
   media_calm();
-  ck_assert_uint_eq(x_peek(reader, 0, 600), 1);
+  ck_assert_uint_eq(x_peek(reader, 0, 900), 1);
   spm_snapshot_end(reader);
   x_detach(reader);
   x_detach(c);

@@ -13,6 +13,7 @@ Suite *together_suite(void);
 Suite *ddl_suite(void);
 Suite *format_suite(void);
 Suite *processes_suite(void);
+Suite *durability_suite(void);
 Suite *log_suite(void);
 Suite *store_suite(void);
 Suite *recovery_suite(void);

@@ -10,7 +10,8 @@
 **     xUnlock SHARED               drop what was not committed; writer no more
 **     xUnlock NONE                 the snapshot ends
 **
-** xSync is nothing: it can come without a commit, and a commit without it.
+** xSync says of a transaction only that it wants to be durable: without it, that is with
+** synchronous=OFF, a commit does not wait for media.
 */
 #include "dbfile.h"
 
@@ -171,6 +172,7 @@ int spm_dbfile_sync(spm_dbfile *f, const char *super) {
     rc = f->super ? spm_super_stub(f->path, super) : SQLITE_NOMEM;
   }
   if (rc == SQLITE_OK) rc = spm_commit_stage(f->conn, super);
+  spm_commit_unsynced(f->conn, true); /* until xSync comes */
   if (rc != SQLITE_OK && f->super != NULL) (void)abandon(f);
   return rc;
 }
@@ -398,7 +400,11 @@ static int db_truncate(sqlite3_file *file, sqlite3_int64 size) {
 }
 
 static int db_sync(sqlite3_file *file, int flags) {
-  (void)file, (void)flags;
+  spm_dbfile *f = of(file);
+  (void)flags;
+  if (f->conn == NULL || spm_conn_orphaned(f->conn)) return SQLITE_OK;
+  if (!spm_conn_modified(f->conn)) return spm_conn_flush(f->conn);
+  spm_commit_unsynced(f->conn, false);
   return SQLITE_OK;
 }
 

@@ -83,10 +83,12 @@ static char *show_seconds(uint64_t ns) {
 
 /* Refusals of a database's options carry the prefix that its user wrote. */
 static int set_word(spm_options *o, unsigned i, const char *prefix, const char *value) {
-  o->word[i] = find_word(table[i].allowed, value);
-  if (o->word[i] != NULL) return SQLITE_OK;
-  return spm_error(SQLITE_CANTOPEN, "%s%s=%s: the value must be one of %s", prefix, table[i].name, value,
-                   table[i].allowed);
+  const char *word = find_word(table[i].allowed, value);
+  if (word == NULL)
+    return spm_error(SQLITE_CANTOPEN, "%s%s=%s: the value must be one of %s", prefix, table[i].name, value,
+                     table[i].allowed);
+  o->word[i] = word;
+  return SQLITE_OK;
 }
 
 static int set_number(spm_options *o, unsigned i, const char *prefix, const char *value,
@@ -150,7 +152,10 @@ int spm_options_argument(spm_options *o, const char *name, const char *value) {
 }
 
 spm_store_options spm_options_of_store(const spm_options *o) {
-  return (spm_store_options){.recover_never = spm_options_is(o, SPM_OPTION_recovery, "none"),
+  bool soon = spm_options_is(o, SPM_OPTION_mode, "async"), ticks = spm_options_is(o, SPM_OPTION_mode, "periodic");
+  return (spm_store_options){.durability = soon ? SPM_DURABLE_SOON : ticks ? SPM_DURABLE_AT_TICKS : SPM_DURABLE_AT_ONCE,
+                             .flush_interval_ns = o->number[SPM_OPTION_flush_interval],
+                             .recover_never = spm_options_is(o, SPM_OPTION_recovery, "none"),
                              .verify_first = spm_options_is(o, SPM_OPTION_recovery, "full"),
                              .log_size_max = o->number[SPM_OPTION_max_log_size],
                              .size_max = o->number[SPM_OPTION_size],

@@ -20,7 +20,8 @@
 #include <stdint.h>
 
 #define SPM_OPTION_TABLE(X)                                                                  \
-  X(mode, WORD, ANYTIME, "sync", "sync", "a commit is durable before it returns")            \
+  X(mode, WORD, ANYTIME, "sync", "sync|async|periodic", "when a commit is durable: before it returns, soon after, or at ticks of flush_interval") \
+  X(flush_interval, SECONDS, ANYTIME, "1", "0.001", "the most that mode=async and mode=periodic may lose to a power failure") \
   X(recovery, WORD, AT_OPEN, "checkpoint", "checkpoint|full|none",                           \
     "when it is opened first: replay the log; verify everything as well; or refuse what a crash left") \
   X(wal, WORD, ANYTIME, "on", "on", "commits go through the log")                            \

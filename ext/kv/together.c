@@ -84,6 +84,7 @@ static int prepare_under_first(const members *m) {
     if (rc == SQLITE_OK) rc = prepare(s, spm_decision_in_store(&s->txn.decision, first->path));
     if (rc == SQLITE_OK) s->txn.decider = first;
   }
+  spm_commit_at_once(spm_kv_conn(first->txn.writer)); /* the others ask for what it has decided */
   return rc == SQLITE_OK ? spm_kv_stage(first->txn.writer) : rc;
 }
 

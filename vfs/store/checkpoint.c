@@ -5,6 +5,7 @@
 
 #include "counters.h"
 #include "log.h"
+#include "pending.h"
 #include "superblock.h"
 
 #include <string.h>
@@ -152,7 +153,8 @@ int spm_checkpoint_all(spm_store *s) {
   if (spm_poisoned(s))
     return spm_error(SQLITE_IOERR, "%s: an earlier flush failed, no checkpoint is possible", s->path);
   const spm_state *state = spm_committed(shm);
-  int rc = spm_log_check_tail(s, state);
+  int rc = spm_pending_flush(s);
+  if (rc == SQLITE_OK) rc = spm_log_check_tail(s, state);
   if (rc == SQLITE_OK && shm->checkpoint.lsn > state->tail.lsn) rc = spm_shm_broken(s, "the checkpoint");
   if (rc != SQLITE_OK) return rc;
   if (s->data.media->persistent) {

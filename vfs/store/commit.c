@@ -8,6 +8,7 @@
 #include "counters.h"
 #include "diff.h"
 #include "growth.h"
+#include "pending.h"
 #include "snapshot.h"
 #include "takeover.h"
 #include "version.h"
@@ -47,6 +48,9 @@ static int acquire(spm_conn *c, bool latest) {
   int rc = spm_takeover_lock(c, owner, &taken);
   return rc == SQLITE_OK && !taken ? SQLITE_BUSY : rc;
 }
+
+int spm_lock_acquire(spm_conn *c) { return acquire(c, true); }
+void spm_lock_release(spm_conn *c) { spm_writer_release(c->store->shm, c->slot); }
 
 /* A snapshot that reads in place was alone when it began; it will not begin another
 ** one like it while this attachment exists (S14). */
@@ -148,7 +152,7 @@ static int load_block(spm_conn *c, const spm_dirty *d, uint8_t *to) {
   uint64_t start = (uint64_t)d->block * SPM_BLOCK_SIZE;
   uint64_t valid = start >= c->snapshot_size ? 0 : c->snapshot_size - start;
   if (valid > SPM_BLOCK_SIZE) valid = SPM_BLOCK_SIZE;
-  memcpy(to, s->data.base + start, valid);
+  memcpy(to, spm_versions_current(s, d->block), valid);
   memset(to + valid, 0, SPM_BLOCK_SIZE - valid);
   return SQLITE_OK;
 }
@@ -289,7 +293,7 @@ int spm_write_read(spm_conn *c, uint64_t offset, uint32_t n, void *to) {
     uint32_t part = SPM_BLOCK_SIZE - in_block < n ? SPM_BLOCK_SIZE - in_block : n;
     const spm_dirty *d = spm_writeset_find(&c->set, (uint32_t)(offset / SPM_BLOCK_SIZE));
     if (d == NULL) {
-      memcpy(bytes, c->store->data.base + offset, part);
+      memcpy(bytes, spm_versions_current(c->store, (uint32_t)(offset / SPM_BLOCK_SIZE)) + in_block, part);
     } else if (d->bytes != NULL) {
       memcpy(bytes, d->bytes + in_block, part);
     } else {
@@ -327,7 +331,7 @@ static int stage_block(spm_conn *c, spm_dirty *d) {
   if (d->whole || start + SPM_BLOCK_SIZE > c->snapshot_size)
     return spm_txn_add(s, &c->txn, d->block, 0, SPM_BLOCK_SIZE, d->bytes);
   spm_diff diff;
-  spm_diff_blocks(&diff, (const uint8_t *)s->data.base + start, d->bytes);
+  spm_diff_blocks(&diff, (const uint8_t *)spm_versions_current(s, d->block), d->bytes);
   d->changed = diff.count > 0;
   if (!d->changed) return SQLITE_OK;
   const spm_range *last = &diff.range[diff.count - 1];
@@ -356,7 +360,8 @@ static int stage_log(spm_conn *c) {
 static int reserve_images(spm_conn *c, bool prepare) {
   bool large = c->txn.changed > SPM_SMALL_COMMIT;
   if (large && !prepare && spm_snapshot_alone(c->store, c->slot)) return SQLITE_OK;
-  return spm_versions_reserve(c->store, c->txn.changed);
+  bool later = !large && !prepare && !c->store->log.media->persistent;
+  return spm_versions_reserve(c->store, later ? 2 * c->txn.changed : c->txn.changed); /* for what is pending */
 }
 
 /* Durably: the log ends before this record. */
@@ -406,6 +411,7 @@ int spm_commit_stage(spm_conn *c, const char *super) {
   rc = check_log(c);
   if (rc == SQLITE_OK) rc = check_length(c->store);
   if (rc == SQLITE_OK) rc = spm_data_grow(c->store, c->size);
+  if (rc == SQLITE_OK && super != NULL) rc = spm_pending_flush(c->store); /* nothing may fail afterwards */
   if (rc == SQLITE_OK) rc = stage_log(c);
   c->stage = SPM_STAGED;
   if (rc == SQLITE_OK) rc = reserve_images(c, super != NULL);
@@ -426,7 +432,7 @@ static int save_images(spm_conn *c, uint64_t until, uint64_t newest) {
       rc = spm_versions_save(s, d->block, until, newest);
   }
   if (rc != SQLITE_OK) return rc;
-  s->shm->saved_lsn = until;
+  if (atomic_load(&s->shm->images_pending) == 0) s->shm->saved_lsn = until;
   atomic_thread_fence(memory_order_release); /* before the plain stores to the blocks (S12) */
   return SQLITE_OK;
 }
@@ -453,23 +459,34 @@ static int commit_large(spm_conn *c, uint64_t until) {
   return SQLITE_OK;
 }
 
-static int commit_small(spm_conn *c, uint64_t until) {
-  uint64_t oldest, newest;
+static int commit_small(spm_conn *c, uint64_t until, uint64_t *newest) {
+  uint64_t oldest;
   spm_mark(c->store, SPM_PHASE_SMALL);
   c->marked = true;
-  spm_snapshot_scan(c->store, c->slot, &oldest, &newest);
-  if (newest != 0) return save_images(c, until, newest);
+  spm_snapshot_scan(c->store, c->slot, &oldest, newest);
+  if (*newest != 0) return save_images(c, until, *newest);
   c->store->shm->saved_lsn = until;
   return SQLITE_OK;
 }
 
-static int append_commit(spm_conn *c) {
+static int append_commit(spm_conn *c, bool later) {
   spm_store *s = c->store;
   uint64_t offset = c->txn.tail.offset;
   int rc = c->stage == SPM_PREPARED ? spm_txn_settle(s, &c->txn, true, c->size)
                                     : spm_txn_commit(s, &c->txn, c->size);
-  if (rc == SQLITE_OK) rc = spm_sync(&s->log);
+  if (rc == SQLITE_OK && !later) rc = spm_sync(&s->log);
   if (rc != SQLITE_OK) repudiate(c, offset);
+  return rc;
+}
+
+/* In place of applying: X must not change before the log is durable (S5). */
+static int pend(spm_conn *c, uint64_t since) {
+  int rc = SQLITE_OK;
+  for (uint32_t i = 0; rc == SQLITE_OK && i < c->set.count; i++) {
+    const spm_dirty *d = &c->set.dirty[i];
+    if (d->changed && (uint64_t)d->block * SPM_BLOCK_SIZE < c->size)
+      rc = spm_versions_pend(c->store, d->block, since, d->bytes);
+  }
   return rc;
 }
 
@@ -494,7 +511,7 @@ static int apply(spm_conn *c, spm_log_pos from) {
 
 static void forget(spm_conn *c) {
   spm_writeset_clear(&c->set);
-  c->modified = false;
+  c->modified = c->unsynced = c->at_once = false;
   c->stage = SPM_UNSTAGED;
 }
 
@@ -544,6 +561,11 @@ static void tidy(spm_conn *c, uint64_t before) {
     spm_notice("%s: housekeeping after a commit failed: %s", s->path, spm_last_error());
 }
 
+/* What earlier commits had left of the same blocks.  A failure has poisoned the store. */
+static void replace_pending(spm_conn *c, uint64_t since, uint64_t newest) {
+  if (spm_versions_replace(c->store, since, newest) == SQLITE_OK) spm_pending_ask(c);
+}
+
 /* The transaction is committed, but only the log says so: until recovery has read it there,
 ** nobody may read the state before, this connection in its snapshot included. */
 static void bar_readers(spm_conn *c) {
@@ -552,6 +574,9 @@ static void bar_readers(spm_conn *c) {
   c->marked = false; /* for good: no rollback may take it back */
   c->unreadable = true;
 }
+
+void spm_commit_unsynced(spm_conn *c, bool unsynced) { c->unsynced = unsynced; }
+void spm_commit_at_once(spm_conn *c) { c->at_once = true; }
 
 int spm_commit_finish(spm_conn *c) {
   if (!c->modified) return SQLITE_OK;
@@ -562,8 +587,10 @@ int spm_commit_finish(spm_conn *c) {
   bool large = c->txn.changed > SPM_SMALL_COMMIT;
   if (rc == SQLITE_OK && spm_poisoned(s))
     rc = spm_error(SQLITE_IOERR, "%s: an earlier flush failed", s->path);
+  bool later = rc == SQLITE_OK && spm_pending_allowed(c);
+  if (rc == SQLITE_OK && !later) rc = spm_pending_flush(s);
   if (rc == SQLITE_OK && large) rc = commit_large(c, until);
-  if (rc == SQLITE_OK) rc = append_commit(c);
+  if (rc == SQLITE_OK) rc = append_commit(c, later);
   if (rc != SQLITE_OK) {
     /* A prepared transaction is decided by its super-journal, which is gone by now:
     ** recovery will commit it.  Until then nobody may go on without it (S20). */
@@ -571,10 +598,11 @@ int spm_commit_finish(spm_conn *c) {
     (void)spm_commit_rollback(c);
     return rc == SQLITE_FULL ? rc : (rc & 0xff) == SQLITE_IOERR ? rc : SQLITE_IOERR;
   }
-  /* Durable: from here on the transaction is committed, come what may. */
-  if (!large) rc = commit_small(c, until);
+  /* Durable, or as good as asked for: from here on the transaction is committed, come what may. */
+  uint64_t newest = 0;
+  if (!large) rc = commit_small(c, until, &newest);
   spm_log_pos from = spm_committed(s->shm)->tail;
-  if (rc == SQLITE_OK) rc = apply(c, from);
+  if (rc == SQLITE_OK) rc = later ? pend(c, until) : apply(c, from);
   if (rc != SQLITE_OK) {
     /* X could not be written: readers must not see half of it, nor, under COVERED, the
     ** state before.  The word stays marked, and recovery will REDO from the log: so it is
@@ -585,6 +613,10 @@ int spm_commit_finish(spm_conn *c) {
   }
   spm_publish(s, c->txn.tail, c->size, c->txn.txid + 1);
   c->marked = false;
+  if (later)
+    replace_pending(c, until, newest);
+  else
+    spm_pending_durable(s, until);
   uint64_t before = c->snapshot;
   spm_snapshot_advance(c, c->txn.tail.lsn, c->size);
   spm_count_commit(s, c->txn.changed, began_ns);
@@ -634,6 +666,7 @@ int spm_commit_rollback(spm_conn *c) {
     if (rc == SQLITE_OK) rc = spm_sync(&s->log);
     if (rc == SQLITE_OK) {
       spm_publish(s, c->txn.tail, c->snapshot_size, c->txn.txid + 1);
+      spm_pending_durable(s, c->txn.tail.lsn);
       spm_snapshot_advance(c, c->txn.tail.lsn, c->snapshot_size);
       c->txn.segment_count = 0;
     } else {

@@ -14,6 +14,9 @@
 **   after it, before or
 **   while applying         the record: REDO from it gives the same bytes (S5)
 **   after publishing       the same; REDO is idempotent
+**
+** A commit that may be durable later (pending.h) has no sync, and leaves images where
+** others apply.
 */
 #ifndef SPM_COMMIT_H
 #define SPM_COMMIT_H
@@ -25,6 +28,10 @@
 
 /* Read what the transaction sees; [offset, offset + n) below its size. */
 int spm_write_read(spm_conn *, uint64_t offset, uint32_t n, void *to) SPM_MUST_CHECK;
+
+/* The writer lock without a transaction; SQLITE_BUSY.  A dead owner is taken over. */
+int spm_lock_acquire(spm_conn *) SPM_MUST_CHECK;
+void spm_lock_release(spm_conn *);
 
 /* Has the transaction written to these bytes' blocks, or cut them off? */
 bool spm_write_touches(const spm_conn *, uint64_t offset, uint32_t n);

@@ -6,7 +6,8 @@
 ** snapshot, and, while it writes, a write set and a place in the log.
 **
 ** Order of inclusion, downward only:
-**   store > recovery > checkpoint, commit > snapshot > version, writeset, growth > log
+**   store > recovery > flusher > checkpoint, commit > pending, snapshot > version, writeset,
+**         growth > log
 **         > superblock, shm > lock, region > error, format
 */
 #ifndef SPM_CORE_H
@@ -36,6 +37,7 @@ typedef struct spm_store {
   _Atomic uint64_t checkpoint_interval_ns; /* 0: none */
   uint32_t resident_max; /* blocks; a write set that passes it moves to the log */
   atomic_bool orphaned;  /* this process is a fork's child: nothing here is its own */
+  struct spm_flusher *flusher; /* NULL: none; under the registry's mutex */
   pthread_mutex_t slots_mutex;
   bool owned[SPM_SLOT_COUNT]; /* slots of this process; under slots_mutex */
 } spm_store;
@@ -82,6 +84,11 @@ struct spm_conn {
   uint32_t slot;
   uint64_t snapshot;      /* LSN, 0: none */
   uint64_t snapshot_size; /* bytes of X in it */
+  uint64_t moved;         /* shm->pending_moved when it began */
+  spm_durability durability;
+  uint64_t flush_interval_ns;
+  bool unsynced;          /* this transaction need not be durable on commit (pending.h) */
+  bool at_once;           /* this one must, in any mode */
   bool wants_pointers;    /* would rather read in place than copy */
   bool pointing;          /* and may, in this snapshot */
   bool holding;           /* nobody else commits while this snapshot lasts */

@@ -30,20 +30,26 @@ typedef struct metrics_visit {
 } metrics_visit;
 
 static void add_slots(const spm_shm *shm, spm_metrics *m) {
+  static const char *const modes[] = {
+      [SPM_DURABLE_AT_ONCE] = "sync", [SPM_DURABLE_SOON] = "async", [SPM_DURABLE_AT_TICKS] = "periodic"};
+  uint32_t weakest = SPM_DURABLE_AT_ONCE;
   uint32_t end = spm_slots_end(shm);
   for (uint32_t i = 0; i < end && i < SPM_SLOT_COUNT; i++) {
     const spm_slot *slot = &shm->slots[i];
     m->num_reads += atomic_load_explicit(&slot->snapshots, memory_order_relaxed);
     m->attachments += atomic_load(&slot->taken) != 0;
     m->active_transactions += atomic_load(&slot->snapshot) != SPM_SNAPSHOT_FREE;
+    uint32_t durability = atomic_load(&slot->durability);
+    if (atomic_load(&slot->taken) && durability > weakest) weakest = durability;
   }
+  m->mode = weakest < sizeof modes / sizeof *modes ? modes[weakest] : "";
 }
 
 static int visit_metrics(spm_store *s, void *argument) {
   const metrics_visit *v = argument;
   spm_shm *shm = s->shm;
   const spm_counters *n = &shm->counters;
-  spm_metrics m = {.path = s->path, .kind = s->host->kind, .medium = s->data.media->name, .mode = "sync"};
+  spm_metrics m = {.path = s->path, .kind = s->host->kind, .medium = s->data.media->name};
   add_slots(shm, &m);
   m.log_size = file_bytes(&s->log);
   m.total_size = file_bytes(&s->data) + m.log_size;
@@ -64,6 +70,7 @@ static int visit_metrics(spm_store *s, void *argument) {
   m.redone_transactions = n->redone;
   m.undone_transactions = n->undone;
   m.takeovers = n->takeovers;
+  m.durable_lsn = atomic_load(&shm->durable_lsn);
   m.checkpoint_lsn = shm->checkpoint.lsn;
   m.poisoned = spm_poisoned(s);
   return v->visit(v->argument, &m);

@@ -50,6 +50,11 @@ uint32_t spm_owner_word(spm_shm *, uint32_t slot);
 bool spm_writer_held(const spm_shm *);
 bool spm_writer_is(spm_shm *, uint32_t slot);
 
+/* Sleep while *word is `seen`, for `ns` at most, UINT64_MAX: without an end; it may be
+** shorter.  Move the word on, and wake all who sleep on it, of all processes. */
+void spm_futex_wait(_Atomic uint32_t *word, uint32_t seen, uint64_t ns);
+void spm_futex_wake_all(_Atomic uint32_t *word);
+
 void spm_cpu_relax(void);
 uint64_t spm_now_us(void);
 

@@ -135,7 +135,7 @@ static int append_record(spm_store *s, spm_txn *t, spm_record *record, uint16_t 
   record->lsn = t->tail.lsn + 1;
   record->txid = t->txid;
   record->prev_checksum = t->tail.chain;
-  record->durable_lsn = spm_committed_lsn(s->shm);
+  record->durable_lsn = atomic_load(&s->shm->durable_lsn);
   record->argument = argument;
   record->checksum = record_checksum(record, s->shm->salt);
   uint64_t span = spm_record_span(record->length);

@@ -16,7 +16,7 @@
   X(path, TEXT, "the store's file")                                                                \
   X(kind, TEXT, "database or key-value")                                                           \
   X(medium, TEXT, "pmem, pmem-forced or file")                                                     \
-  X(mode, TEXT, "when a commit is durable")                                                        \
+  X(mode, TEXT, "when a commit is durable: the weakest of those who have it open")                 \
   X(total_size, COUNT, "bytes the file has, with its log")                                         \
   X(used_size, COUNT, "bytes of the file that are in use")                                         \
   X(log_size, COUNT, "bytes the log file has")                                                     \
@@ -33,12 +33,13 @@
   X(avg_write_latency_us, REAL, "mean time of a commit, of those that were timed")                 \
   X(p99_commit_us, REAL, "99 of 100 of these took at most this long")                              \
   X(media_bytes_written, COUNT, "bytes written to log, superblocks and file")                      \
-  X(image_bytes, COUNT, "bytes of before-images that snapshots still need, or may")                \
+  X(image_bytes, COUNT, "bytes of block images that snapshots need, or that wait for a flush")     \
   X(recovery_time_ms, REAL, "how long it took when the life began; 0: nothing to do")              \
   X(redone_transactions, COUNT, "by that recovery and by take-overs since")                        \
   X(undone_transactions, COUNT, "by that recovery and by take-overs since")                        \
   X(takeovers, COUNT, "writers that died and were finished by others")                             \
   X(last_lsn, COUNT, "of the newest commit")                                                       \
+  X(durable_lsn, COUNT, "no power loss takes anything up to it")                                   \
   X(checkpoint_lsn, COUNT, "everything up to it is durable in the file itself")                    \
   X(poisoned, COUNT, "1: a flush failed, and nothing is promised until recovery")
 

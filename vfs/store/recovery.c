@@ -7,6 +7,7 @@
 #include "checkpoint.h"
 #include "counters.h"
 #include "growth.h"
+#include "pending.h"
 #include "store.h"
 
 #include <stdlib.h>
@@ -242,6 +243,7 @@ int spm_recover(spm_store *s, const spm_superblock *block) {
   if (rc == SQLITE_OK) rc = spm_settle_prepared(s, &sum, &committed);
   spm_report_phase(s, SPM_RECOVERY_UNDO);
   if (rc == SQLITE_OK) rc = spm_log_harden(s, block->checkpoint, &sum);
+  if (rc == SQLITE_OK) spm_pending_durable(s, sum.accepted.lsn);
   if (rc == SQLITE_OK) rc = redo(s, block->checkpoint, &sum);
   spm_report_phase(s, SPM_RECOVERY_REDO);
   if (rc == SQLITE_OK) {

@@ -75,6 +75,7 @@ int spm_shm_create(spm_store *s, const spm_superblock *block) {
   state->next_txid = block->next_txid;
   atomic_store(&state->logical_size, block->logical_size);
   atomic_store(&state->lsn, block->checkpoint.lsn);
+  atomic_store(&shm->durable_lsn, block->checkpoint.lsn);
   atomic_store(&shm->published, SPM_PUBLISHED(block->checkpoint.lsn, SPM_PHASE_IDLE));
   return spm_versions_init(s);
 }
@@ -120,6 +121,7 @@ int spm_slot_claim(spm_store *s, uint32_t *slot) {
     atomic_store(&shm->slots[i].snapshot, SPM_SNAPSHOT_FREE);
     atomic_store(&shm->slots[i].pointing, 0);
     atomic_store(&shm->slots[i].holding, 0);
+    atomic_store(&shm->slots[i].durability, SPM_DURABLE_AT_ONCE);
     atomic_store(&shm->slots[i].taken, 1);
     shm->slots[i].pid = (uint64_t)getpid();
     /* Second connections of a process are made without the gate: never lower it. */

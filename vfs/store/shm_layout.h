@@ -66,6 +66,7 @@ typedef struct spm_slot {
   uint32_t began;              /* second of the monotonic clock the snapshot began in, about */
   _Atomic uint64_t snapshots;  /* taken in this slot; never reset               */
   _Atomic uint32_t holding;    /* 1: nobody may commit until its snapshot ends  */
+  _Atomic uint32_t durability; /* of its commits: spm_durability                */
 } spm_slot;
 
 #define SPM_LATENCY_BUCKETS 256u /* counters.c says of what */
@@ -105,11 +106,21 @@ typedef struct spm_recovery_report {
 
 typedef struct spm_image_meta {
   _Atomic uint64_t until; /* the LSN whose commit replaced this content; 0: free */
+  _Atomic uint64_t since; /* the LSN whose commit made it, if X has not had it then; or 0 */
   _Atomic uint32_t block;
   _Atomic uint32_t next;  /* in its bucket, older ones later */
-  _Atomic uint32_t newer; /* in the queue of all images, oldest first; in the free list */
+  _Atomic uint32_t newer; /* in its queue, oldest first; in the free list */
   uint32_t older;
 } spm_image_meta;
+
+/* Of a content that nothing has replaced yet, and that is not in X: it waits for the log. */
+#define SPM_UNTIL_PENDING UINT64_MAX
+
+/* Images in the order in which they came: by `until` those that snapshots need, by `since`
+** those that are pending. */
+typedef struct spm_image_queue {
+  uint32_t oldest, newest;
+} spm_image_queue;
 
 #define SPM_IMAGE_CHUNK_SIZE \
   (SPM_IMAGE_CHUNK * (sizeof(spm_image_meta) + (uint64_t)SPM_BLOCK_SIZE))
@@ -123,16 +134,23 @@ typedef struct spm_shm {
 
   /* W, read by everyone */
   _Alignas(SPM_LINE_SIZE) _Atomic uint64_t published;
-  spm_state state[2];
   _Atomic uint64_t versions_changed; /* images have been freed (version.h) */
-  _Atomic uint32_t images_live;      /* 0: nothing to look up            */
+  _Atomic uint64_t pending_moved;    /* pending images have gone to X      */
+  _Atomic uint32_t images_live;      /* 0: nothing to look up              */
+  _Atomic uint32_t images_pending;   /* of these, not in X yet             */
   _Atomic uint32_t slot_high_water;  /* slots at or above were never used; under the gate */
+  spm_state state[2];
 
   /* the writer lock: an owner word, or 0 */
   _Alignas(SPM_LINE_SIZE) _Atomic uint32_t writer;
   _Atomic uint32_t excluding; /* the owner word of a writer that lets nobody read, or 0 */
   _Atomic uint32_t verifier; /* the owner word of the first attachment while it verifies, or 0 */
   _Atomic uint32_t poisoned; /* a flush failed: nothing more is promised; set by anyone */
+
+  /* commits that are not durable yet (flusher.h); by anyone */
+  _Alignas(SPM_LINE_SIZE) _Atomic uint64_t durable_lsn; /* only ever raised */
+  _Atomic uint64_t flush_due;    /* ns of the monotonic clock; 0: nobody asked for a flush */
+  _Atomic uint32_t flush_asked;  /* the futex that flushers sleep on: moves with each deadline */
 
   /* W */
   _Alignas(SPM_LINE_SIZE) uint64_t salt;
@@ -150,7 +168,7 @@ typedef struct spm_shm {
   _Atomic uint32_t image_count; /* allocated; read by everyone             */
   uint32_t image_free;    /* head of the free list                         */
   uint32_t image_free_count;
-  uint32_t image_oldest, image_newest;
+  spm_image_queue images, pending;
   uint32_t sweep_bucket;  /* where the next look for unneeded images begins */
   spm_counters counters;
   spm_recovery_report report;
@@ -164,7 +182,7 @@ typedef struct spm_shm {
 #define SPM_SHM_IMAGES SPM_ALIGN(sizeof(spm_shm), SPM_BLOCK_SIZE)
 
 static_assert(sizeof(spm_slot) == SPM_LINE_SIZE, "a slot is a line of its own");
-static_assert(sizeof(spm_image_meta) == 24, "shared layout");
+static_assert(sizeof(spm_image_meta) == 32, "shared layout");
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "atomics must work across processes");
 
 #endif

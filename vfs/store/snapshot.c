@@ -115,6 +115,7 @@ int spm_snapshot_begin(spm_conn *c) {
   _Atomic uint64_t *slot = &shm->slots[c->slot].snapshot;
   if (c->wants_pointers) begin_pointing(c);
   for (;;) {
+    c->moved = atomic_load_explicit(&shm->pending_moved, memory_order_acquire);
     uint64_t word;
     atomic_store(slot, SPM_SNAPSHOT_ANY); /* sequentially consistent: the fence */
     int rc = check_exclusion(c);
@@ -157,6 +158,7 @@ void spm_snapshot_end(spm_conn *c) {
 void spm_snapshot_advance(spm_conn *c, uint64_t lsn, uint64_t size) {
   c->snapshot = lsn;
   c->snapshot_size = size;
+  c->moved = atomic_load_explicit(&c->store->shm->pending_moved, memory_order_acquire);
   atomic_store_explicit(&c->store->shm->slots[c->slot].snapshot, lsn, memory_order_release);
 }
 
@@ -194,18 +196,29 @@ static int patch_from_images(spm_conn *c, uint64_t offset, uint32_t n, char *to)
 
 /* The fence is before the loads: what was read before them counts.  Images are there
 ** before the first store to their blocks, and stay while this snapshot needs them: with
-** none alive, no commit that it does not see has changed anything yet. */
-bool spm_snapshot_still(const spm_conn *c) {
+** none alive, no commit that it does not see has changed anything yet.  And X has what the
+** snapshot sees: nothing is pending, and nothing was pending and went there meanwhile. */
+bool spm_snapshot_still(const spm_conn *c, uint64_t moved) {
   spm_shm *shm = c->store->shm;
   atomic_thread_fence(memory_order_acquire);
+  bool whole = atomic_load_explicit(&shm->images_pending, memory_order_relaxed) == 0;
   uint64_t word = atomic_load_explicit(&shm->published, memory_order_relaxed);
-  if (word == SPM_PUBLISHED(c->snapshot, SPM_PHASE_IDLE)) return true;
-  return atomic_load_explicit(&shm->images_live, memory_order_acquire) == 0;
+  if (word != SPM_PUBLISHED(c->snapshot, SPM_PHASE_IDLE))
+    whole = atomic_load_explicit(&shm->images_live, memory_order_acquire) == 0;
+  atomic_thread_fence(memory_order_acquire);
+  return whole && atomic_load_explicit(&shm->pending_moved, memory_order_relaxed) == moved;
 }
 
 int spm_snapshot_read(spm_conn *c, uint64_t offset, uint32_t n, void *to) {
-  racing_copy(to, c->store->data.base + offset, n);
-  return spm_snapshot_still(c) ? SQLITE_OK : patch_from_images(c, offset, n, to);
+  spm_shm *shm = c->store->shm;
+  for (;;) {
+    uint64_t moved = atomic_load_explicit(&shm->pending_moved, memory_order_acquire);
+    racing_copy(to, c->store->data.base + offset, n);
+    if (spm_snapshot_still(c, moved)) return SQLITE_OK;
+    int rc = patch_from_images(c, offset, n, to);
+    if (rc != SQLITE_OK || atomic_load_explicit(&shm->pending_moved, memory_order_acquire) == moved) return rc;
+    spm_cpu_relax(); /* a batch of pending images took 64 writes: this does not happen often */
+  }
 }
 
 void spm_snapshot_scan(spm_store *s, uint32_t self, uint64_t *oldest, uint64_t *newest) {

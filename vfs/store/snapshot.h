@@ -27,8 +27,9 @@
 /* After the connection's own commit: see it. */
 void spm_snapshot_advance(spm_conn *, uint64_t lsn, uint64_t size);
 
-/* Is X, for what was read from it in place so far, as the snapshot sees it? */
-bool spm_snapshot_still(const spm_conn *) SPM_MUST_CHECK;
+/* Is X, for what was read from it in place since `moved` was pending_moved, as the
+** snapshot sees it? */
+bool spm_snapshot_still(const spm_conn *, uint64_t moved) SPM_MUST_CHECK;
 /* Copy n bytes at `offset`, all below snapshot_size, as of the snapshot. */
 int spm_snapshot_read(spm_conn *, uint64_t offset, uint32_t n, void *to) SPM_MUST_CHECK;
 

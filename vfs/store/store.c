@@ -11,12 +11,15 @@
 #include "checkpoint.h"
 #include "commit.h"
 #include "core.h"
+#include "flusher.h"
 #include "log.h"
+#include "pending.h"
 #include "recovery.h"
 #include "shm.h"
 #include "snapshot.h"
 #include "superblock.h"
 #include "takeover.h"
+#include "version.h"
 #include "writeset.h"
 
 #include <errno.h>
@@ -191,6 +194,12 @@ static int create_log(spm_store *s, spm_superblock *block) {
 
 /* ------------------------------------------------------------ connections -- */
 
+static void conn_free(spm_conn *c) {
+  spm_writeset_free(&c->set);
+  spm_txn_free(&c->txn);
+  free(c);
+}
+
 static int connect(spm_store *s, spm_conn **made) {
   spm_conn *c = calloc(1, sizeof *c);
   if (c == NULL) return SQLITE_NOMEM;
@@ -202,6 +211,47 @@ static int connect(spm_store *s, spm_conn **made) {
   c->store = s;
   s->references++;
   *made = c;
+  return SQLITE_OK;
+}
+
+/* A connection beside those of the users, which does not keep the store open. */
+static int connect_within(spm_store *s, spm_conn **made) {
+  int rc = connect(s, made);
+  if (rc == SQLITE_OK) s->references--;
+  return rc;
+}
+
+static void disconnect_within(spm_conn *c) {
+  spm_slot_release(c->store, c->slot);
+  conn_free(c);
+}
+
+static int start_flusher(spm_store *s) {
+  spm_conn *c;
+  int rc = connect_within(s, &c);
+  if (rc != SQLITE_OK) return rc;
+  rc = spm_flusher_start(s, c);
+  if (rc != SQLITE_OK) disconnect_within(c);
+  return rc;
+}
+
+static void stop_flusher(spm_store *s) {
+  spm_conn *c = spm_flusher_stop(s);
+  if (c != NULL) disconnect_within(c);
+}
+
+/* Nothing else is asked of persistent memory: there every commit is durable at once. */
+static int take_durability(spm_conn *c, const spm_store_options *options) {
+  spm_store *s = c->store;
+  int rc = SQLITE_OK;
+  bool later = options->durability != SPM_DURABLE_AT_ONCE;
+  pthread_mutex_lock(&registry_mutex);
+  if (later && !s->log.media->persistent && s->flusher == NULL) rc = start_flusher(s);
+  pthread_mutex_unlock(&registry_mutex);
+  if (rc != SQLITE_OK) return rc;
+  c->flush_interval_ns = options->flush_interval_ns;
+  c->durability = options->durability;
+  atomic_store(&s->shm->slots[c->slot].durability, (uint32_t)options->durability);
   return SQLITE_OK;
 }
 
@@ -232,6 +282,12 @@ static void registry_remove(const spm_store *s) {
   spm_store **link = &registry;
   while (*link != NULL && *link != s) link = &(*link)->next;
   if (*link != NULL) *link = s->next;
+}
+
+/* Without a thread its commits are durable at once: more than was asked for. */
+static void begin_durability(spm_conn *c, const spm_store_options *options) {
+  if (take_durability(c, options) != SQLITE_OK)
+    spm_notice("%s: its commits are durable at once: %s", c->store->path, spm_last_error());
 }
 
 /* ----------------------------------------------------------------- join -- */
@@ -318,6 +374,7 @@ int spm_store_join(const char *path, const spm_host *host, const spm_store_optio
   pthread_mutex_lock(&registry_mutex);
   spm_store *s = registry_find(path);
   int rc = s != NULL ? join_known(s, host, options, made) : join_new(path, host, options, made);
+  if (rc == SQLITE_OK) begin_durability(*made, options);
   pthread_mutex_unlock(&registry_mutex);
   return rc;
 }
@@ -383,6 +440,7 @@ int spm_store_create(const char *path, const spm_host *host, const spm_store_opt
     else
       store_free(s);
   }
+  if (rc == SQLITE_OK) begin_durability(*made, options);
   pthread_mutex_unlock(&registry_mutex);
   return rc;
 }
@@ -428,12 +486,6 @@ static void detach_last(spm_store *s, uint32_t slot, int (*exclude)(void *), voi
   spm_gate_leave(&s->locks);
 }
 
-static void conn_free(spm_conn *c) {
-  spm_writeset_free(&c->set);
-  spm_txn_free(&c->txn);
-  free(c);
-}
-
 void spm_store_detach(spm_conn *c, int (*exclude)(void *), void *argument) {
   spm_store *s = c->store;
   if (atomic_load(&s->orphaned)) { /* the child of a fork only frees memory */
@@ -446,6 +498,7 @@ void spm_store_detach(spm_conn *c, int (*exclude)(void *), void *argument) {
   if (--s->references > 0) {
     spm_slot_release(s, c->slot);
   } else {
+    stop_flusher(s);
     /* A writer that died is finished by a living attachment, this one. */
     if (spm_writer_held(s->shm)) {
       int rc = spm_takeover_if_dead(c);
@@ -461,7 +514,7 @@ void spm_store_detach(spm_conn *c, int (*exclude)(void *), void *argument) {
 
 int spm_store_configure(spm_conn *c, const spm_store_options *options) {
   take_options(c->store, options);
-  return SQLITE_OK;
+  return take_durability(c, options);
 }
 
 /* -------------------------------------------------------------- queries -- */
@@ -498,6 +551,7 @@ void spm_conn_want_pointers(spm_conn *c, bool wanted) { c->wants_pointers = want
 
 const void *spm_conn_pointer(spm_conn *c, uint64_t offset, uint32_t n) {
   if (!c->pointing || c->unreadable || n == 0 || offset + n > c->snapshot_size) return NULL;
+  if (atomic_load(&c->store->shm->images_pending) > 0) return NULL; /* X is older than the snapshot */
   if (c->writing && c->modified && spm_write_touches(c, offset, n)) return NULL;
   return c->store->data.base + offset;
 }
@@ -509,10 +563,11 @@ const uint8_t *spm_conn_peek(const spm_conn *c, uint32_t block) {
     const spm_dirty *d = spm_writeset_find(&c->set, block);
     if (d != NULL) return d->bytes;
   }
+  if (c->writing) return (const uint8_t *)spm_versions_current(c->store, block);
   return (const uint8_t *)c->store->data.base + (uint64_t)block * SPM_BLOCK_SIZE;
 }
 
-bool spm_conn_peeked(const spm_conn *c) { return c->writing || spm_snapshot_still(c); }
+bool spm_conn_peeked(const spm_conn *c) { return c->writing || spm_snapshot_still(c, c->moved); }
 
 int spm_conn_read_committed(spm_conn *c, uint64_t offset, uint32_t n, void *to) {
   return spm_snapshot_read(c, offset, n, to);
@@ -545,7 +600,7 @@ static int checkpoint_in_parts(spm_store *s, const checkpoint_request *request) 
 static int checkpoint_store(spm_store *s, void *argument) {
   checkpoint_request *request = argument;
   spm_conn *c;
-  int rc = connect(s, &c);
+  int rc = connect_within(s, &c);
   if (rc != SQLITE_OK) return rc;
   rc = spm_write_begin_latest(c);
   if (rc == SQLITE_OK) rc = checkpoint_in_parts(s, request);
@@ -553,10 +608,28 @@ static int checkpoint_store(spm_store *s, void *argument) {
   if (rc == SQLITE_BUSY) rc = spm_error(rc, "%s: a transaction is writing, no checkpoint is possible before its end", s->path);
   (void)spm_write_end(c);
   spm_snapshot_end(c);
-  s->references--; /* not the last one: the store is in the registry */
-  spm_slot_release(s, c->slot);
-  conn_free(c);
+  disconnect_within(c);
   return rc;
+}
+
+/* No lock is needed: writers go on, and X follows when it can. */
+static int flush(spm_store *s) {
+  if (spm_poisoned(s))
+    return spm_error(SQLITE_IOERR, "%s: an earlier flush failed; close it everywhere to recover it from media", s->path);
+  return spm_pending_sync(s);
+}
+
+int spm_conn_flush(spm_conn *c) { return flush(c->store); }
+
+static int flush_store(spm_store *s, void *lsn) {
+  int rc = flush(s);
+  *(uint64_t *)lsn = atomic_load(&s->shm->durable_lsn);
+  return rc;
+}
+
+int spm_store_flush(const char *path, uint64_t *lsn) {
+  int rc = spm_stores_visit(path, flush_store, lsn);
+  return rc == SQLITE_NOTFOUND ? spm_error(SQLITE_ERROR, "%s is no store that is open here", path) : rc;
 }
 
 int spm_store_checkpoint(const char *path, bool (*stop)(void *), void *argument, uint64_t *lsn) {

@@ -38,6 +38,9 @@ typedef struct spm_host {
   int (*settled)(const char *path, const char *super);
 } spm_host;
 
+/* When a commit is durable: before it returns; soon after, or at ticks of an interval. */
+typedef enum spm_durability { SPM_DURABLE_AT_ONCE, SPM_DURABLE_SOON, SPM_DURABLE_AT_TICKS } spm_durability;
+
 /* Zeros are the options of a store that nobody limits. */
 typedef struct spm_store_options {
   uint64_t log_size_max;           /* bytes; never below some segments */
@@ -46,6 +49,8 @@ typedef struct spm_store_options {
   bool recover_never;              /* a store that needs recovery is refused, as it is */
   bool verify_first;               /* the first attachment has to, before others are let in */
   bool verifying;                  /* is let in, for it belongs to who does that */
+  spm_durability durability;       /* of this connection's commits */
+  uint64_t flush_interval_ns;      /* above 0, where they are not durable at once */
 } spm_store_options;
 
 /* Attach to the stamped file `path`: join those who have it open, or recover it.
@@ -68,7 +73,8 @@ int spm_store_create(const char *path, const spm_host *, const spm_store_options
 ** next attachment recovers. */
 void spm_store_detach(spm_conn *, int (*exclude)(void *), void *argument);
 
-/* Other options for the store, for all connections of this process. */
+/* Other options for the store, for all connections of this process; durability is this
+** connection's.  SQLITE_IOERR: no thread can be had for its flushes. */
 int spm_store_configure(spm_conn *, const spm_store_options *) SPM_MUST_CHECK;
 /* The id of the life; the medium's name; the file's. */
 const uint8_t *spm_store_life(const spm_conn *);
@@ -147,6 +153,10 @@ int spm_write_settle(spm_conn *) SPM_MUST_CHECK;
 /* Do all of a commit that can fail.  With the name of a super-journal: PREPARE,
 ** durable on return; from then on only finish and rollback are possible. */
 int spm_commit_stage(spm_conn *, const char *super) SPM_MUST_CHECK;
+/* This transaction's commit does not wait for media, though nobody flushes it soon either;
+** or it must be durable on return, whatever the connection's durability. */
+void spm_commit_unsynced(spm_conn *, bool);
+void spm_commit_at_once(spm_conn *);
 /* Commit.  SQLITE_FULL or SQLITE_IOERR_*: the transaction is gone (V1). */
 int spm_commit_finish(spm_conn *) SPM_MUST_CHECK;
 /* Drop what was written; a prepared transaction gets a durable ABORT record. */
@@ -157,6 +167,10 @@ int spm_conn_checkpoint(spm_conn *) SPM_MUST_CHECK;
 ** SQLITE_ERROR: it has not; SQLITE_BUSY: somebody writes, this connection perhaps;
 ** SQLITE_INTERRUPT: stop(argument), which is asked on the way, has said so. */
 int spm_store_checkpoint(const char *path, bool (*stop)(void *), void *argument, uint64_t *lsn) SPM_MUST_CHECK;
+
+/* Make durable all that is committed; in the store `path`, which this process has open. */
+int spm_conn_flush(spm_conn *) SPM_MUST_CHECK;
+int spm_store_flush(const char *path, uint64_t *lsn) SPM_MUST_CHECK;
 
 /* libpmem's version, the processor's flush instruction, and whether caches are
 ** persistent (eADR), in words. */

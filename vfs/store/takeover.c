@@ -14,6 +14,7 @@
 #include "apply.h"
 #include "checkpoint.h"
 #include "growth.h"
+#include "pending.h"
 #include "recovery.h"
 #include "snapshot.h"
 #include "store.h"
@@ -102,6 +103,8 @@ static int takeover(spm_store *s) {
   if (rc == SQLITE_OK) rc = spm_versions_rebuild(s, sum.accepted.lsn);
   spm_report_phase(s, SPM_RECOVERY_UNDO);
   if (rc == SQLITE_OK) rc = spm_log_harden(s, state->tail, &sum);
+  if (rc == SQLITE_OK) spm_pending_durable(s, sum.accepted.lsn);
+  if (rc == SQLITE_OK) rc = spm_pending_flush(s); /* X is what is published: the rest builds on it */
   if (rc == SQLITE_OK && sum.accepted.lsn > state->tail.lsn)
     rc = finish_commit(s, &sum);
   else if (rc == SQLITE_OK)

@@ -67,7 +67,8 @@ static int add_chunk(spm_store *s) {
 int spm_versions_init(spm_store *s) {
   spm_shm *shm = s->shm;
   shm->image_count = 0;
-  shm->image_free = shm->image_oldest = shm->image_newest = SPM_IMAGE_NONE;
+  shm->image_free = SPM_IMAGE_NONE;
+  shm->images = shm->pending = (spm_image_queue){SPM_IMAGE_NONE, SPM_IMAGE_NONE};
   for (uint32_t i = 0; i < SPM_BUCKET_COUNT; i++) atomic_store(&shm->buckets[i], SPM_IMAGE_NONE);
   return add_chunk(s);
 }
@@ -92,22 +93,48 @@ static uint32_t take_free(spm_store *s) {
   return image;
 }
 
-/* Put an image behind the newest of the queue. */
+static bool is_pending(const spm_image_meta *meta) {
+  return atomic_load_explicit(&meta->until, memory_order_acquire) == SPM_UNTIL_PENDING;
+}
+
+static spm_image_queue *queue_of(spm_shm *shm, const spm_image_meta *meta) {
+  return is_pending(meta) ? &shm->pending : &shm->images;
+}
+
+/* Put an image behind the newest of its queue. */
 static void enqueue_image(spm_store *s, uint32_t image) {
-  spm_shm *shm = s->shm;
   spm_image_meta *meta = meta_of(s, image);
+  spm_image_queue *queue = queue_of(s->shm, meta);
   atomic_store_explicit(&meta->newer, SPM_IMAGE_NONE, memory_order_relaxed);
-  uint32_t newest = shm->image_newest;
+  uint32_t newest = queue->newest;
   if (newest != SPM_IMAGE_NONE && !image_there(s, newest)) {
     (void)spm_shm_broken(s, "the newest image");
     newest = SPM_IMAGE_NONE;
   }
   meta->older = newest;
   if (newest == SPM_IMAGE_NONE)
-    shm->image_oldest = image;
+    queue->oldest = image;
   else
     atomic_store(&meta_of(s, newest)->newer, image);
-  shm->image_newest = image;
+  queue->newest = image;
+}
+
+/* False: its neighbours are nowhere. */
+static bool dequeue_image(spm_store *s, uint32_t image) {
+  spm_image_meta *meta = meta_of(s, image);
+  spm_image_queue *queue = queue_of(s->shm, meta);
+  uint32_t newer = atomic_load(&meta->newer), older = meta->older;
+  if ((newer != SPM_IMAGE_NONE && !image_there(s, newer)) || (older != SPM_IMAGE_NONE && !image_there(s, older)))
+    return false;
+  if (older == SPM_IMAGE_NONE)
+    queue->oldest = newer;
+  else
+    atomic_store(&meta_of(s, older)->newer, newer);
+  if (newer == SPM_IMAGE_NONE)
+    queue->newest = older;
+  else
+    meta_of(s, newer)->older = older;
+  return true;
 }
 
 /* Put an image in front of its bucket; complete by now, and counted. */
@@ -118,60 +145,68 @@ static void link_image(spm_store *s, uint32_t image) {
   atomic_store(bucket, image);
 }
 
-/* The newest image of a block is the first of its block in the bucket: its `until`, or 0. */
-static int newest_until(spm_store *s, uint32_t block, uint64_t *until) {
+/* The first image of a block in its bucket, the newest, of those that are pending or of
+** the others; SPM_IMAGE_NONE: there is none. */
+static int first_image(spm_store *s, uint32_t block, bool pending, uint32_t *image) {
   uint32_t steps = 0;
-  *until = 0;
-  for (uint32_t i = atomic_load(bucket_of(s->shm, block)); i != SPM_IMAGE_NONE; i = atomic_load(&meta_of(s, i)->next)) {
-    if (!image_there(s, i) || steps++ > images_possible(s)) return spm_shm_broken(s, "a chain of images");
-    if (atomic_load(&meta_of(s, i)->block) != block) continue;
-    *until = atomic_load(&meta_of(s, i)->until);
-    break;
+  for (*image = atomic_load(bucket_of(s->shm, block)); *image != SPM_IMAGE_NONE;) {
+    if (!image_there(s, *image) || steps++ > images_possible(s)) return spm_shm_broken(s, "a chain of images");
+    const spm_image_meta *meta = meta_of(s, *image);
+    if (atomic_load(&meta->block) == block && is_pending(meta) == pending) break;
+    *image = atomic_load(&meta->next);
   }
   return SQLITE_OK;
 }
 
+/* A new image of `block`, complete but for what it is; SPM_IMAGE_NONE: shared memory is broken. */
+static uint32_t new_image(spm_store *s, uint32_t block, const void *content) {
+  uint32_t image = take_free(s);
+  if (image == SPM_IMAGE_NONE) return image;
+  memcpy(content_of(s, image), content, SPM_BLOCK_SIZE);
+  atomic_store(&meta_of(s, image)->block, block);
+  return image;
+}
+
+/* Its `until` says that it is complete, for the sweep of whoever inherits the writer lock. */
+static void add_image(spm_store *s, uint32_t image, uint64_t since, uint64_t until) {
+  spm_image_meta *meta = meta_of(s, image);
+  atomic_store(&meta->since, since);
+  atomic_store_explicit(&meta->until, until, memory_order_release);
+  atomic_fetch_add(&s->shm->images_live, 1);
+  if (until == SPM_UNTIL_PENDING) atomic_fetch_add(&s->shm->images_pending, 1);
+  enqueue_image(s, image);
+  link_image(s, image);
+}
+
 int spm_versions_save(spm_store *s, uint32_t block, uint64_t until, uint64_t newest) {
-  uint64_t present;
-  int rc = newest_until(s, block, &present);
-  if (rc != SQLITE_OK || present > newest) return rc;
+  uint32_t present;
+  if (atomic_load(&s->shm->images_pending) > 0) { /* what X does not have is an image already */
+    int rc = first_image(s, block, true, &present);
+    if (rc != SQLITE_OK || present != SPM_IMAGE_NONE) return rc;
+  }
+  int rc = first_image(s, block, false, &present);
+  if (rc != SQLITE_OK) return rc;
+  if (present != SPM_IMAGE_NONE && atomic_load(&meta_of(s, present)->until) > newest) return SQLITE_OK;
   rc = spm_region_holds(&s->data, (uint64_t)block * SPM_BLOCK_SIZE + 1);
   if (rc == SQLITE_NOTFOUND) return spm_shm_broken(s, "what readers may need of the database");
   if (rc != SQLITE_OK) return rc;
-  uint32_t image = take_free(s);
+  uint32_t image = new_image(s, block, s->data.base + (uint64_t)block * SPM_BLOCK_SIZE);
   if (image == SPM_IMAGE_NONE) return spm_shm_broken(s, "the free images");
-  spm_image_meta *meta = meta_of(s, image);
-  memcpy(content_of(s, image), s->data.base + (uint64_t)block * SPM_BLOCK_SIZE, SPM_BLOCK_SIZE);
-  atomic_store(&meta->block, block);
-  /* Complete from here on, for the sweep of whoever inherits the writer lock. */
-  atomic_store_explicit(&meta->until, until, memory_order_release);
-  atomic_fetch_add(&s->shm->images_live, 1);
-  enqueue_image(s, image);
-  link_image(s, image);
+  add_image(s, image, 0, until);
   return SQLITE_OK;
 }
 
-/* Take an image out of its bucket, where `link` points to it, and out of the queue, and
+/* Take an image out of its bucket, where `link` points to it, and out of its queue, and
 ** put it with the retired ones.  What readers follow stays as it is: one that stands on
 ** it goes on to the rest of its chain. */
 static bool unlink_image(spm_store *s, _Atomic uint32_t *link, uint32_t image, uint32_t *retired) {
-  spm_shm *shm = s->shm;
   spm_image_meta *meta = meta_of(s, image);
-  uint32_t newer = atomic_load(&meta->newer), older = meta->older;
-  if ((newer != SPM_IMAGE_NONE && !image_there(s, newer)) || (older != SPM_IMAGE_NONE && !image_there(s, older)))
-    return false;
+  if (!dequeue_image(s, image)) return false;
   atomic_store(link, atomic_load(&meta->next));
-  if (older == SPM_IMAGE_NONE)
-    shm->image_oldest = newer;
-  else
-    atomic_store(&meta_of(s, older)->newer, newer);
-  if (newer == SPM_IMAGE_NONE)
-    shm->image_newest = older;
-  else
-    meta_of(s, newer)->older = older;
   meta->older = *retired;
   *retired = image;
-  atomic_fetch_sub(&shm->images_live, 1);
+  if (is_pending(meta)) atomic_fetch_sub(&s->shm->images_pending, 1);
+  atomic_fetch_sub(&s->shm->images_live, 1);
   return true;
 }
 
@@ -191,9 +226,9 @@ static void free_retired(spm_store *s, uint32_t image) {
   }
 }
 
-/* False: the lists lead nowhere, or in a circle. */
-static bool unlink_oldest(spm_store *s, uint32_t *retired) {
-  uint32_t image = s->shm->image_oldest, steps = 0;
+/* From wherever it stands in its chain.  False: the lists lead nowhere, or in a circle. */
+static bool remove_image(spm_store *s, uint32_t image, uint32_t *retired) {
+  uint32_t steps = 0;
   _Atomic uint32_t *link = bucket_of(s->shm, atomic_load(&meta_of(s, image)->block));
   for (uint32_t at; (at = atomic_load(link)) != image; link = &meta_of(s, at)->next)
     if (!image_there(s, at) || steps++ > images_possible(s)) return false;
@@ -202,10 +237,10 @@ static bool unlink_oldest(spm_store *s, uint32_t *retired) {
 
 void spm_versions_reclaim(spm_store *s, uint64_t oldest, uint32_t limit) {
   uint32_t retired = SPM_IMAGE_NONE;
-  for (uint32_t image; limit-- > 0 && (image = s->shm->image_oldest) != SPM_IMAGE_NONE;) {
+  for (uint32_t image; limit-- > 0 && (image = s->shm->images.oldest) != SPM_IMAGE_NONE;) {
     bool there = image_there(s, image);
     if (there && atomic_load(&meta_of(s, image)->until) > oldest) break;
-    if (there && unlink_oldest(s, &retired)) continue;
+    if (there && remove_image(s, image, &retired)) continue;
     (void)spm_shm_broken(s, "the oldest images");
     break;
   }
@@ -224,6 +259,7 @@ static uint64_t until_before(spm_store *s, uint32_t image) {
 
 /* An image serves the snapshots from its predecessor's `until` up to its own. */
 static bool image_needed(spm_store *s, uint32_t image, const uint64_t *snapshots, uint32_t count) {
+  if (is_pending(meta_of(s, image))) return true;
   uint64_t from = until_before(s, image), until = atomic_load(&meta_of(s, image)->until);
   for (uint32_t i = 0; i < count && snapshots[i] < until; i++)
     if (snapshots[i] >= from) return true;
@@ -254,11 +290,112 @@ void spm_versions_sweep(spm_store *s, const uint64_t *snapshots, uint32_t count,
   free_retired(s, retired);
 }
 
-/* The queue must come back in LSN order.  Images of one commit are equal in it. */
+/* ---- pending images ---- */
+
+int spm_versions_pend(spm_store *s, uint32_t block, uint64_t since, const void *content) {
+  uint32_t image = new_image(s, block, content);
+  if (image == SPM_IMAGE_NONE) return spm_shm_broken(s, "the free images");
+  add_image(s, image, since, SPM_UNTIL_PENDING);
+  return SQLITE_OK;
+}
+
+const char *spm_versions_current(spm_store *s, uint32_t block) {
+  uint32_t image;
+  const char *in_place = s->data.base + (uint64_t)block * SPM_BLOCK_SIZE;
+  if (atomic_load(&s->shm->images_pending) == 0) return in_place;
+  if (first_image(s, block, true, &image) != SQLITE_OK || image == SPM_IMAGE_NONE) return in_place;
+  return content_of(s, image);
+}
+
+/* Replaced by the commit `until`: for snapshots up to `newest` it is an image like others. */
+static bool end_pending(spm_store *s, _Atomic uint32_t *link, uint32_t image, uint64_t until, uint64_t newest,
+                        uint32_t *retired) {
+  spm_image_meta *meta = meta_of(s, image);
+  if (newest < atomic_load(&meta->since)) return unlink_image(s, link, image, retired);
+  if (!dequeue_image(s, image)) return false;
+  atomic_store(&meta->until, until);
+  atomic_fetch_sub(&s->shm->images_pending, 1);
+  enqueue_image(s, image);
+  return true;
+}
+
+/* Behind a pending image in its chain there is one of the same block, or none. */
+static bool end_replaced(spm_store *s, uint32_t image, uint64_t newest, uint32_t *retired) {
+  spm_image_meta *meta = meta_of(s, image);
+  uint32_t block = atomic_load(&meta->block), steps = 0;
+  _Atomic uint32_t *link = &meta->next;
+  for (uint32_t at; (at = atomic_load(link)) != SPM_IMAGE_NONE; link = &meta_of(s, at)->next) {
+    if (!image_there(s, at) || steps++ > images_possible(s)) return false;
+    const spm_image_meta *other = meta_of(s, at);
+    if (atomic_load(&other->block) == block && is_pending(other))
+      return end_pending(s, link, at, atomic_load(&meta->since), newest, retired);
+  }
+  return true;
+}
+
+int spm_versions_replace(spm_store *s, uint64_t since, uint64_t newest) {
+  uint32_t retired = SPM_IMAGE_NONE, steps = 0;
+  bool whole = true;
+  for (uint32_t image = s->shm->pending.newest; whole && image != SPM_IMAGE_NONE; image = meta_of(s, image)->older) {
+    whole = image_there(s, image) && steps++ <= images_possible(s);
+    if (!whole || atomic_load(&meta_of(s, image)->since) < since) break;
+    whole = end_replaced(s, image, newest, &retired);
+  }
+  free_retired(s, retired);
+  return whole ? SQLITE_OK : spm_shm_broken(s, "the pending images");
+}
+
+/* Write the oldest pending images to X, `limit` and what is durable at most. */
+static int write_pending(spm_store *s, uint64_t durable, uint32_t limit, uint32_t *written) {
+  int rc = SQLITE_OK;
+  *written = 0;
+  for (uint32_t image = s->shm->pending.oldest; image != SPM_IMAGE_NONE && *written < limit;) {
+    if (!image_there(s, image)) return spm_shm_broken(s, "the pending images");
+    const spm_image_meta *meta = meta_of(s, image);
+    uint64_t start = (uint64_t)atomic_load(&meta->block) * SPM_BLOCK_SIZE;
+    if (atomic_load(&meta->since) > durable) break;
+    rc = spm_region_holds(&s->data, start + SPM_BLOCK_SIZE);
+    if (rc == SQLITE_NOTFOUND) return spm_shm_broken(s, "a pending image");
+    if (rc == SQLITE_OK) rc = spm_store_bytes(&s->data, start, content_of(s, image), SPM_BLOCK_SIZE);
+    if (rc != SQLITE_OK) break;
+    s->shm->counters.file_bytes += SPM_BLOCK_SIZE;
+    image = atomic_load(&meta->newer);
+    ++*written;
+  }
+  return rc;
+}
+
+int spm_versions_apply(spm_store *s, uint64_t durable, uint32_t limit, uint32_t *applied) {
+  uint32_t retired = SPM_IMAGE_NONE, written;
+  int rc = write_pending(s, durable, limit, &written);
+  *applied = written;
+  /* After the writes, and before the images go: whoever copied from X in between and then
+  ** finds no image copies again. */
+  atomic_thread_fence(memory_order_seq_cst);
+  if (written > 0) atomic_fetch_add(&s->shm->pending_moved, 1);
+  for (bool whole = true; whole && written > 0; written--) {
+    whole = image_there(s, s->shm->pending.oldest) && remove_image(s, s->shm->pending.oldest, &retired);
+    if (!whole) rc = spm_shm_broken(s, "the pending images");
+  }
+  free_retired(s, retired);
+  return rc;
+}
+
+/* ---- after a dead writer ---- */
+
+/* The queues must come back in LSN order.  Images of one commit are equal in it. */
 static int compare_images(const void *a, const void *b) {
   const uint64_t *x = a, *y = b;
   if (x[0] != y[0]) return x[0] < y[0] ? -1 : 1;
   return x[1] < y[1] ? -1 : x[1] > y[1];
+}
+
+/* What the dead one's last transaction would have put in place of X it is to put into X
+** now, if it comes to be at all. */
+static bool image_stays(spm_store *s, uint32_t image, uint64_t last) {
+  const spm_image_meta *meta = meta_of(s, image);
+  if (is_pending(meta)) return atomic_load(&meta->since) <= spm_committed_lsn(s->shm);
+  return atomic_load(&meta->until) <= last;
 }
 
 /* Unlink the images above `last`, mark the others.  A chain that leads nowhere, or in a
@@ -269,7 +406,7 @@ static int walk_chains(spm_store *s, uint64_t last, uint32_t count, bool *linked
     _Atomic uint32_t *link = &shm->buckets[bucket];
     for (uint32_t image; (image = atomic_load(link)) != SPM_IMAGE_NONE;) {
       if (image >= count || linked[image]) return spm_shm_broken(s, "a chain of images");
-      linked[image] = atomic_load(&meta_of(s, image)->until) <= last;
+      linked[image] = image_stays(s, image, last);
       if (linked[image])
         link = &meta_of(s, image)->next;
       else
@@ -286,15 +423,17 @@ static bool image_half_saved(spm_store *s, uint32_t image, uint64_t last) {
   return until > spm_committed_lsn(s->shm) && until <= last;
 }
 
-/* Empty queue and free list, and sort what belongs into each. */
+/* Empty queues and free list, and sort what belongs into each. */
 static uint32_t sort_images(spm_store *s, uint64_t last, uint32_t count, const bool *linked, uint64_t (*order)[2]) {
   spm_shm *shm = s->shm;
   uint32_t live = 0;
-  shm->image_free = shm->image_oldest = shm->image_newest = SPM_IMAGE_NONE;
+  shm->image_free = SPM_IMAGE_NONE;
+  shm->images = shm->pending = (spm_image_queue){SPM_IMAGE_NONE, SPM_IMAGE_NONE};
   shm->image_free_count = 0;
   for (uint32_t i = count; i-- > 0;) {
     if (linked[i] || image_half_saved(s, i, last)) {
-      order[live][0] = atomic_load(&meta_of(s, i)->until);
+      const spm_image_meta *meta = meta_of(s, i);
+      order[live][0] = atomic_load(is_pending(meta) ? &meta->since : &meta->until);
       order[live++][1] = i;
     } else {
       push_free(s, i);
@@ -316,13 +455,16 @@ int spm_versions_rebuild(spm_store *s, uint64_t last) {
     ** it has never been too small. */
     atomic_fetch_add(&shm->images_live, 1);
     move_on(s);
-    uint32_t live = sort_images(s, last, count, linked, order);
+    uint32_t live = sort_images(s, last, count, linked, order), pending = 0;
     for (uint32_t i = 0; i < live; i++) {
       uint32_t image = (uint32_t)order[i][1];
       enqueue_image(s, image);
+      pending += is_pending(meta_of(s, image));
       if (!linked[image]) link_image(s, image);
     }
     atomic_store(&shm->images_live, live);
+    atomic_store(&shm->images_pending, pending);
+    rc = spm_versions_replace(s, 0, UINT64_MAX); /* what it had published and not replaced yet */
   }
   free(linked);
   free(order);
@@ -342,8 +484,9 @@ static bool find_image(spm_store *s, uint32_t block, uint64_t snapshot, uint32_t
     if (!image_there(s, i) || steps++ > images_possible(s)) return false;
     spm_image_meta *meta = meta_of(s, i);
     uint64_t until = atomic_load_explicit(&meta->until, memory_order_acquire);
-    if (atomic_load_explicit(&meta->block, memory_order_relaxed) == block && until > snapshot &&
-        until < best_until) {
+    bool serves = atomic_load_explicit(&meta->block, memory_order_relaxed) == block && until > snapshot &&
+                  atomic_load_explicit(&meta->since, memory_order_relaxed) <= snapshot;
+    if (serves && (*best == SPM_IMAGE_NONE || until < best_until)) { /* of equals the first is the newest */
       *best = i;
       best_until = until;
     }

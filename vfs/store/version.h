@@ -15,6 +15,13 @@
 ** sweep frees those in the middle that no live snapshot falls on, or the table would
 ** grow with every commit for as long as that reader stays.
 **
+** PENDING images.  A commit whose log record is not durable yet must not change X (S5).
+** What it wrote is an image (b, since u, until nothing has replaced it), and X is older
+** than it.  A reader at S passes over images with since > S; otherwise its rule is the
+** same.  Replaced by a later commit v, the image ends at v, if a snapshot needs it, or
+** goes.  Once the log is durable its content goes to X and the image goes (pending.h);
+** a reader that copied from X meanwhile sees `pending_moved` move on, and copies again.
+**
 ** Only the writer changes anything here (S12).  An image is complete before its bucket
 ** points to it, and is there before the first store to its block.  Images are unlinked
 ** first, then `versions_changed` moves on, then they are used again: a reader whose walk
@@ -39,6 +46,16 @@ int spm_versions_reserve(spm_store *, uint64_t count) SPM_MUST_CHECK;
 int spm_versions_save(spm_store *, uint32_t block, uint64_t until, uint64_t newest) SPM_MUST_CHECK;
 /* W: free what no snapshot at or above `oldest` needs, `limit` images at most. */
 void spm_versions_reclaim(spm_store *, uint64_t oldest, uint32_t limit);
+/* W: what the commit `since` wrote to `block`: X gets it later.  Must have been reserved,
+** like those of spm_versions_save(). */
+int spm_versions_pend(spm_store *, uint32_t block, uint64_t since, const void *content) SPM_MUST_CHECK;
+/* W, once commits from `since` on are published: end the pending images they replaced, for
+** snapshots up to `newest`. */
+int spm_versions_replace(spm_store *, uint64_t since, uint64_t newest) SPM_MUST_CHECK;
+/* W: write what is pending and `durable` to X, `limit` images at most, the oldest first. */
+int spm_versions_apply(spm_store *, uint64_t durable, uint32_t limit, uint32_t *applied) SPM_MUST_CHECK;
+/* W: the newest committed content of a block, in X or pending, until the next of these calls. */
+const char *spm_versions_current(spm_store *, uint32_t block);
 /* W: go over the next `buckets` buckets and free the images that none of `count` live
 ** snapshots, in ascending order, needs. */
 void spm_versions_sweep(spm_store *, const uint64_t *snapshots, uint32_t count, uint32_t buckets);
