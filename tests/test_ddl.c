@@ -4,6 +4,7 @@
 */
 #include "database.h"
 #include "fixture.h"
+#include "scarce.h"
 #include "steps.h"
 
 #include "../ext/kv/kvstore.h"
@@ -252,19 +253,22 @@ static void compare_trees(const contest *c) {
   ck_assert_msg(strcmp(trees(), wanted) == 0, "%s: the store has the trees [%s], not [%s]", told(c), trees(), wanted);
 }
 
-static void begin_contest(const contest *c) {
+/* Without an anchor the first to need it makes it, wherever that is. */
+static void begin_contest(const contest *c, bool anchored) {
   sqlite3 *const both[] = {c->kv, c->plain};
   for (int i = 0; i < 2; i++) {
     int code;
     run(both[i], "DROP TABLE IF EXISTS a; DROP TABLE IF EXISTS b");
     make_a(c, both[i], &code);
     x_ok(code);
-    run(both[i], "INSERT INTO a VALUES(0, 'first'); BEGIN");
+    run(both[i], "INSERT INTO a VALUES(0, 'first')");
+    if (both[i] == c->kv && !anchored) run(c->kv, "DROP TABLE pmemkv_anchor");
+    run(both[i], "BEGIN");
   }
 }
 
 static void play(contest *c) {
-  begin_contest(c);
+  begin_contest(c, c->count % 2 == 0);
   for (int i = 0; i < c->count; i++) {
     int wanted = do_step(c, c->plain, c->done[i], i), got = do_step(c, c->kv, c->done[i], i);
     ck_assert_msg((wanted == SQLITE_OK) == (got == SQLITE_OK), "%s: %s gives %d, not %d (%s)", told(c), steps[c->done[i]],
@@ -304,13 +308,46 @@ END_TEST
 START_TEST(long_sequences_of_ddl_and_savepoints) {
   uint64_t seed = x_seed();
   contest c = open_contest(&homes[_i]);
-  for (int n = 0; n < 150; n++) {
+  for (int n = 0; n < 80; n++) {
     c.commit = x_random(&seed) % 3 != 0;
     c.count = 4 + (int)(x_random(&seed) % (LONGEST - 4));
     for (int i = 0; i < c.count; i++) c.done[i] = (int)(x_random(&seed) % STEPS);
     play(&c);
   }
   close_contest(&c);
+}
+END_TEST
+
+/* -------------------------------------------------------------- lack of memory -- */
+
+/* The n-th allocation fails, for every n: an error, and all is as before. */
+START_TEST(lack_of_memory_is_no_half_a_transaction) {
+  static const char format[] = "BEGIN; SELECT * FROM t; DROP TABLE t; CREATE VIRTUAL TABLE %s.t USING pmemkv(path='%s');"
+                               "INSERT INTO t VALUES(2, 'new'); SAVEPOINT s; ALTER TABLE t RENAME TO u; DROP TABLE u;"
+                               "ROLLBACK TO s; ALTER TABLE t RENAME TO w; COMMIT";
+  const home *h = &homes[_i];
+  char sql[1000];
+  unsigned failed = 0;
+  int rc = SQLITE_NOMEM;
+  (void)snprintf(sql, sizeof sql, format, h->schema, store);
+  scarce_install();
+  for (long n = 0; rc == SQLITE_NOMEM; n++) {
+    sqlite3 *db = meet(h);
+    make(db, h, "t");
+    run(db, "INSERT INTO t VALUES(1, 'old')");
+    if (n % 2 == 0) run(db, "DROP TABLE pmemkv_anchor"); /* it is to be made again */
+    scarce_left = n;
+    rc = sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK ? SQLITE_OK : sqlite3_extended_errcode(db);
+    scarce_left = -1;
+    ck_assert_msg(rc == SQLITE_OK || rc == SQLITE_NOMEM, "%ld: %d %s", n, rc, sqlite3_errmsg(db));
+    failed += rc == SQLITE_NOMEM;
+    if (!sqlite3_get_autocommit(db)) run(db, "ROLLBACK");
+    expect(db, rc == SQLITE_OK ? "SELECT * FROM w" : "SELECT * FROM t", rc == SQLITE_OK ? "2|new" : "1|old");
+    expect_trees(rc == SQLITE_OK ? "w" : "t");
+    run(db, "DROP TABLE %s", rc == SQLITE_OK ? "w" : "t");
+    close_db(db);
+  }
+  ck_assert_uint_gt(failed, 100);
 }
 END_TEST
 
@@ -391,8 +428,8 @@ static void verify_scene(const scene *s, int n, bool acknowledged) {
 }
 
 START_TEST(killed_at_every_step) {
-  scene s = {&homes[_i % LASTING], &endings[_i / LASTING % ENDINGS]};
-  (void)setenv("PMEM_IS_PMEM_FORCE", _i < LASTING * ENDINGS ? "1" : "0", 1);
+  scene s = {&homes[_i % LASTING], &endings[_i / LASTING]};
+  (void)setenv("PMEM_IS_PMEM_FORCE", _i % 2 == 0 ? "1" : "0", 1);
   int n = 1;
   for (bool killed = true; killed; n++) {
     set_scene(&s);
@@ -659,31 +696,38 @@ END_TEST
 
 /* ----------------------------------------------------------------------- suite -- */
 
-Suite *ddl_suite(void) {
-  Suite *suite = suite_create("ddl");
-  TCase *c = tcase_create("transactional");
+static TCase *new_case(Suite *suite, const char *name) {
+  TCase *c = tcase_create(name);
   tcase_set_timeout(c, 300);
   tcase_add_checked_fixture(c, choose_paths, NULL);
+  suite_add_tcase(suite, c);
+  return c;
+}
+
+Suite *ddl_suite(void) {
+  Suite *suite = suite_create("ddl");
+  TCase *c = new_case(suite, "transactional");
   tcase_add_loop_test(c, a_table_rolled_back_was_never_there, 0, HOMES);
   tcase_add_loop_test(c, a_dropped_table_comes_back_with_what_was_in_it, 0, HOMES);
   tcase_add_loop_test(c, a_name_can_be_used_again, 0, HOMES);
   tcase_add_loop_test(c, a_refused_commit_drops_nothing, 0, HOMES);
-  tcase_add_loop_test(c, short_sequences_of_ddl_and_savepoints, 0, HOMES);
-  tcase_add_loop_test(c, long_sequences_of_ddl_and_savepoints, 0, HOMES);
-  tcase_add_loop_test(c, killed_at_every_step, 0, 2 * LASTING * ENDINGS);
   tcase_add_loop_test(c, a_table_that_others_made_first, 0, HOMES);
   tcase_add_loop_test(c, a_name_that_others_took_first, 0, HOMES);
-  suite_add_tcase(suite, c);
-  TCase *r = tcase_create("reading");
-  tcase_add_checked_fixture(r, choose_paths, NULL);
-  tcase_add_loop_test(r, a_transaction_that_reads_has_one_snapshot, 0, HOMES);
-  tcase_add_loop_test(r, a_found_table_is_read_in_one_snapshot, 0, LASTING);
-  tcase_add_loop_test(r, what_was_read_first_is_what_is_written_to, 0, HOMES);
-  tcase_add_loop_test(r, the_read_set_begins_with_the_first_read, 0, 2);
-  tcase_add_loop_test(r, where_it_is_forbidden_ddl_takes_effect_at_once, 0, HOMES);
-  tcase_add_loop_test(r, a_connection_for_queries_reads_by_statement, 0, LASTING);
-  tcase_add_loop_test(r, statements_that_run_are_left_alone, 0, LASTING);
-  tcase_add_test(r, the_anchor_is_for_nothing_else);
-  suite_add_tcase(suite, r);
+  c = new_case(suite, "memory");
+  tcase_add_loop_test(c, lack_of_memory_is_no_half_a_transaction, LASTING, HOMES);
+  c = new_case(suite, "sequences");
+  tcase_add_loop_test(c, short_sequences_of_ddl_and_savepoints, LASTING, HOMES);
+  tcase_add_loop_test(c, long_sequences_of_ddl_and_savepoints, 0, HOMES);
+  c = new_case(suite, "killed");
+  tcase_add_loop_test(c, killed_at_every_step, 0, LASTING * ENDINGS);
+  c = new_case(suite, "reading");
+  tcase_add_loop_test(c, a_transaction_that_reads_has_one_snapshot, 0, HOMES);
+  tcase_add_loop_test(c, a_found_table_is_read_in_one_snapshot, 0, LASTING);
+  tcase_add_loop_test(c, what_was_read_first_is_what_is_written_to, 0, HOMES);
+  tcase_add_loop_test(c, the_read_set_begins_with_the_first_read, 0, 2);
+  tcase_add_loop_test(c, where_it_is_forbidden_ddl_takes_effect_at_once, 0, HOMES);
+  tcase_add_loop_test(c, a_connection_for_queries_reads_by_statement, 0, LASTING);
+  tcase_add_loop_test(c, statements_that_run_are_left_alone, 0, LASTING);
+  tcase_add_test(c, the_anchor_is_for_nothing_else);
   return suite;
 }

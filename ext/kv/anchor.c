@@ -11,13 +11,17 @@
 #define MAKE "CREATE VIRTUAL TABLE IF NOT EXISTS temp.pmemkv_anchor USING pmemkv_anchor"
 #define CAST "INSERT INTO temp.pmemkv_anchor SELECT NULL WHERE 0"
 
-/* The anchors of a connection; its fields are under its mutex, the list under the other. */
+/* The anchors of a connection.  The list is under `mutex`, the rest under the connection's. */
 typedef struct mooring {
   struct mooring *next; /* of all connections of the process */
   sqlite3 *db;
-  uint32_t anchors; /* that there are           */
-  uint32_t cast;    /* of which this many will tell of the end of the present transaction */
-  bool refused;     /* one could not be made, and the attempt may be in the way of statements */
+  uint32_t anchors;    /* that there are */
+  uint32_t cast;       /* of which this many will tell of the end of the present transaction */
+  bool refused;        /* one could not be made, and the attempt may be in the way of statements */
+  bool doubtful;       /* it may have been made after a savepoint that was rolled back */
+  bool query_only;     /* it was when one was last cast */
+  sqlite3_stmt *caster;
+  bool casting, stale; /* the statement runs; and is to go then */
 } mooring;
 
 typedef struct anchor {
@@ -39,10 +43,63 @@ static mooring *find(sqlite3 *db) {
   return m;
 }
 
-static int make(const mooring *m) { return sqlite3_exec(m->db, MAKE, NULL, NULL, NULL); }
+/* To be asked before anything fails for that, which SQLite would log each time. */
+static bool is_query_only(sqlite3 *db) {
+  sqlite3_stmt *s = NULL;
+  bool yes = sqlite3_prepare_v2(db, "PRAGMA query_only", -1, &s, NULL) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW &&
+             sqlite3_column_int(s, 0) != 0;
+  (void)sqlite3_finalize(s);
+  return yes;
+}
 
-static bool cast(const mooring *m) {
-  return m->cast > 0 || (sqlite3_exec(m->db, CAST, NULL, NULL, NULL) == SQLITE_OK && m->cast > 0);
+static int make(mooring *m) {
+  m->doubtful = false;
+  return sqlite3_exec(m->db, MAKE, NULL, NULL, NULL);
+}
+
+/* The statement keeps its anchor connected, also one whose table is gone, and SQLite will
+** not close the connection as long as it is there. */
+static void forget_caster(mooring *m) {
+  m->stale = m->casting;
+  if (m->casting) return;
+  (void)sqlite3_finalize(m->caster);
+  m->caster = NULL;
+}
+
+/* Its transaction may be rolled back in the middle: SQLITE_INTERRUPT does that. */
+static int run_caster(mooring *m) {
+  m->casting = true;
+  (void)sqlite3_step(m->caster);
+  int rc = sqlite3_reset(m->caster);
+  m->casting = false;
+  if (rc != SQLITE_OK || m->stale) forget_caster(m);
+  return rc;
+}
+
+static int cast(mooring *m) {
+  int rc = SQLITE_OK;
+  if (m->cast > 0) return rc;
+  if (m->query_only && is_query_only(m->db)) return SQLITE_READONLY;
+  if (m->caster == NULL) rc = sqlite3_prepare_v3(m->db, CAST, -1, SQLITE_PREPARE_PERSISTENT, &m->caster, NULL);
+  if (rc == SQLITE_OK) rc = run_caster(m);
+  m->query_only = rc == SQLITE_READONLY;
+  return rc;
+}
+
+/* There is none, and there will be none the next time: go on without.  What may pass is an
+** error, or a transaction would be less than it is elsewhere, and nobody would know. */
+static int without(const mooring *m, int rc) {
+  switch (rc & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_ERROR:
+    case SQLITE_AUTH:
+    case SQLITE_READONLY:
+    case SQLITE_LOCKED:
+      return SQLITE_OK;
+    case SQLITE_NOMEM:
+      return rc;
+  }
+  return spm_error(rc, "the table temp.pmemkv_anchor cannot be used: %s", sqlite3_errmsg(m->db));
 }
 
 static bool is_running(sqlite3 *db) {
@@ -53,15 +110,16 @@ static bool is_running(sqlite3 *db) {
 }
 
 /* An attempt that fails resets the schema, if it got that far, and SQLite prepares the
-** statement again, and again: so there is one only.  A connection that is for queries only
-** at the time is not meant. */
-bool spm_anchor_prepare(sqlite3 *db) {
+** statement again, and again: so there is one only. */
+void spm_anchor_prepare(sqlite3 *db) {
   mooring *m = find(db);
-  if (m->anchors > 0 || m->refused) return true;
-  if (is_running(db)) return false;
-  int rc = make(m);
-  m->refused = rc != SQLITE_OK && rc != SQLITE_READONLY;
-  return true;
+  if (m->refused || (m->anchors > 0 && !m->doubtful)) return;
+  if (!is_running(db) && !is_query_only(db)) m->refused = make(m) != SQLITE_OK;
+}
+
+void spm_anchor_rest(sqlite3 *db) {
+  mooring *m = find(db);
+  if (m->caster != NULL && spm_session_following(db, NULL) == NULL) forget_caster(m);
 }
 
 /* It stays at least until the transaction ends. */
@@ -72,15 +130,19 @@ static int hold(spm_session *s) {
 }
 
 int spm_anchor_hold(spm_session *s, bool *held) {
-  const mooring *m = find(s->db);
-  *held = m->cast > 0 || (make(m) == SQLITE_OK && cast(m));
-  return *held ? hold(s) : SQLITE_OK;
+  mooring *m = find(s->db);
+  int rc = m->cast > 0 ? SQLITE_OK : make(m);
+  if (rc == SQLITE_OK) rc = cast(m);
+  *held = rc == SQLITE_OK && m->cast > 0;
+  return *held ? hold(s) : without(m, rc);
 }
 
 int spm_anchor_read(spm_session *s) {
   if (s->txn.state != SPM_KVTXN_NONE || sqlite3_get_autocommit(s->db)) return SQLITE_OK;
-  const mooring *m = find(s->db);
-  return m->anchors > 0 && cast(m) ? hold(s) : SQLITE_OK;
+  mooring *m = find(s->db);
+  if (m->anchors == 0) return SQLITE_OK;
+  int rc = cast(m);
+  return rc == SQLITE_OK && m->cast > 0 ? hold(s) : without(m, rc);
 }
 
 /* ------------------------------------------------------------ transactions -- */
@@ -122,12 +184,17 @@ static int end(anchor *a, void (*how)(spm_session *)) {
     s->anchored = false;
     spm_session_close(s);
   }
+  spm_anchor_rest(a->at->db);
   return SQLITE_OK;
 }
 
 static void commit_one(spm_session *s) { (void)spm_together_commit(s); }
 static int commit(sqlite3_vtab *vtab) { return end((anchor *)vtab, commit_one); }
-static int rollback(sqlite3_vtab *vtab) { return end((anchor *)vtab, spm_together_rollback); }
+
+static int rollback(sqlite3_vtab *vtab) {
+  forget_caster(((anchor *)vtab)->at); /* the table may go, too */
+  return end((anchor *)vtab, spm_together_rollback);
+}
 
 /* One that was just made has not been told of xBegin. */
 static int savepoint(sqlite3_vtab *vtab, int number) {
@@ -143,6 +210,9 @@ static int release(sqlite3_vtab *vtab, int number) {
 }
 
 static int rollback_to(sqlite3_vtab *vtab, int number) {
+  mooring *m = ((anchor *)vtab)->at;
+  m->doubtful = true;
+  forget_caster(m);
   for (spm_session *s = NULL; (s = following((anchor *)vtab, s)) != NULL;) spm_kvtxn_rollback_to(s, number);
   return SQLITE_OK;
 }

@@ -4,7 +4,7 @@
 ** A virtual table is told of the end of a transaction that has written to it, and of no
 ** other: not of one that only read; not of one that dropped the table, for its object is
 ** gone by then; and one that made it is not told when a savepoint from before is rolled back.
-** So every connection has one table more, temp.pmemkv_anchor, without columns of use or rows.
+** So a connection that uses such tables has one more, temp.pmemkv_anchor, without rows.
 ** To *cast* it is to write no row to it: SQLite then calls its xBegin, and from there on all
 ** of its savepoints, and xSync, xCommit or xRollback, which it passes on to the sessions that
 ** asked for them.  They are *anchored* until then, and do not go before.
@@ -31,6 +31,10 @@
 ** table that is made is in the transaction without xBegin, and is not told of savepoints from
 ** before; casting it in addition has it told of the statement's, which stands above those.
 **
+** The statement that casts is prepared once and kept, as FTS5 and R*Tree keep theirs, and so
+** seen by sqlite3_next_stmt().  It goes with the connection's last session, before SQLite
+** looks for statements that would keep the connection from being closed.
+**
 ** Where it cannot be had, with PRAGMA query_only, in another table's xSync, or because an
 ** authorizer forbids it, all is as without: DDL takes effect at once, and each statement
 ** reads a snapshot of its own.
@@ -45,11 +49,13 @@
 
 int spm_anchor_register(sqlite3 *) SPM_MUST_CHECK;
 
-/* Have one for the reads to come.  False: a statement is running, so this was not the moment. */
-bool spm_anchor_prepare(sqlite3 *);
+/* A statement that reads is being prepared: have one then, if this is the moment. */
+void spm_anchor_prepare(sqlite3 *);
 /* A statement is about to read.  Its transaction begins here, if it is an explicit one. */
 int spm_anchor_read(spm_session *) SPM_MUST_CHECK;
 /* The same for DDL, of any transaction.  *held: its end will be told. */
 int spm_anchor_hold(spm_session *, bool *held) SPM_MUST_CHECK;
+/* A session has gone, perhaps the last one of the connection. */
+void spm_anchor_rest(sqlite3 *);
 
 #endif

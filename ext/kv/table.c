@@ -136,6 +136,7 @@ static void free_table(spm_table *t) {
   if (t->session != NULL) {
     spm_session_unname(t->session, t->named);
     spm_session_close(t->session);
+    spm_anchor_rest(t->db);
   }
   sqlite3_free(t);
 }
@@ -383,7 +384,7 @@ static int rollback_to(sqlite3_vtab *vtab, int number) {
 
 static int best_index(sqlite3_vtab *vtab, sqlite3_index_info *info) {
   spm_table *t = (spm_table *)vtab;
-  if (!t->anchored) t->anchored = spm_anchor_prepare(t->db);
+  spm_anchor_prepare(t->db);
   return spm_plan(info, t->binary);
 }
 

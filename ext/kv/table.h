@@ -22,7 +22,6 @@ typedef struct spm_table {
   spm_session *session;
   spm_named *named;
   bool serializable;
-  bool anchored;    /* an anchor has been asked for, for its reads (anchor.h) */
   bool binary;      /* SQLite compares text here as the store does (plan.h) */
   spm_scan *spares; /* closed cursors, to be opened again */
 } spm_table;

@@ -19,6 +19,10 @@ def suite(name, case=None):
     return ("build/tests", f"CK_RUN_SUITE={name} {only}./tests/run.sh")
 
 
+def case(name, part):
+    return ("build/tests", f"CK_RUN_SUITE={name} CK_RUN_CASE={part} ./tests/run.sh")
+
+
 def command(target, line):
     return (target, line)
 
@@ -394,6 +398,41 @@ MUTATIONS = [
          edits=[("ext/kv/together.c", "if (spm_decision_ask(s->path, s->txn.reference, &committed) != SQLITE_OK) spm_kvtxn_leave_in_doubt(s);",
                  "(void)!spm_decision_ask(s->path, s->txn.reference, &committed);")],
          catcher=suite("together")),
+    # ---- DDL and reads in transactions ----
+    dict(name="dropped-at-once", rule="K3", what="DROP takes effect in the store at once",
+         edits=[("ext/kv/ddl.c", "return pending ? drop_later(s, named) : drop_now(s, named);", "return pending && s == NULL ? drop_later(s, named) : drop_now(s, named);")],
+         catcher=case("ddl", "transactional")),
+    dict(name="created-at-once", rule="K3", what="CREATE takes effect in the store at once",
+         edits=[("ext/kv/ddl.c", "return pending ? create_later(s, named) : create_now(s, named);", "return pending && s == NULL ? create_later(s, named) : create_now(s, named);")],
+         catcher=case("ddl", "transactional")),
+    dict(name="renamed-at-once", rule="K3", what="RENAME takes effect in the store at once",
+         edits=[("ext/kv/ddl.c", "return pending ? rename_later(s, named, to) : rename_now(s, named, to);", "return pending && s == NULL ? rename_later(s, named, to) : rename_now(s, named, to);")],
+         catcher=case("ddl", "transactional")),
+    dict(name="snapshot-not-kept", rule="K3", what="a read does not begin the transaction",
+         edits=[("ext/kv/anchor.c", "  if (m->anchors == 0) return SQLITE_OK;\n", "  if (m != NULL) return SQLITE_OK;\n")],
+         catcher=case("ddl", "reading")),
+    dict(name="session-not-held", rule="K3", what="a session goes with its last table, before the transaction ends",
+         edits=[("ext/kv/anchor.c", "  if (!s->anchored) s->references++;\n", ""),
+                ("ext/kv/anchor.c", "    spm_session_close(s);\n", "")],
+         catcher=case("ddl", "transactional")),
+    dict(name="older-savepoints-untold", rule="K3", what="a new anchor is not cast, so that it learns nothing of savepoints from before",
+         edits=[("ext/kv/anchor.c", "  a->at->anchors++;\n", "  a->at->anchors++;\n  set_cast(a, true);\n")],
+         catcher=case("ddl", "sequences")),
+    dict(name="ddl-savepoint-lost", rule="K3", what="ROLLBACK TO takes back all of the transaction's DDL",
+         edits=[("ext/kv/kvtxn.c", "spm_ddl_rollback(s, found ? p->ddl_count : 0);", "spm_ddl_rollback(s, 0);")],
+         catcher=case("ddl", "sequences")),
+    dict(name="ddl-not-undone", rule="K3", what="ROLLBACK TO takes back none of it",
+         edits=[("ext/kv/kvtxn.c", "  spm_ddl_rollback(s, found ? p->ddl_count : 0);\n", "")],
+         catcher=case("ddl", "sequences")),
+    dict(name="ddl-not-tied", rule="K3", what="a DROP by itself counts as a transaction of keys alone",
+         edits=[("ext/kv/ddl.c", "  t->alone = false;\n", "")],
+         catcher=case("ddl", "killed")),
+    dict(name="new-judged-by-old", rule="K3", what="a table that is made is validated against the dropped one of its name",
+         edits=[("ext/kv/kvtxn.c", "return !named->dropped && named->fresh == fresh;", "return !named->dropped && (!named->fresh || !fresh);")],
+         catcher=case("ddl", "transactional")),
+    dict(name="renamed-not-found", rule="K3", what="a renamed tree is looked for under its new name",
+         edits=[("ext/kv/session.c", "return named->origin ? named->origin : named->name;", "return named->name;")],
+         catcher=case("ddl", "transactional")),
     dict(name="decision-ignored", rule="K2", what="recovery drops prepared keys whatever the database says",
          edits=[("ext/kv/decision.c", "*found = rc == SQLITE_ROW;\n", "*found = false;\n")],
          catcher=crash("tied", images=3000)),
