@@ -7,7 +7,7 @@
 -- How full is the log, how far is the checkpoint behind?
 CREATE TEMP VIEW IF NOT EXISTS pmem_log_fill AS
   SELECT path, log_used, log_size, round(100.0 * log_used / log_size, 1) AS percent,
-         last_lsn - checkpoint_lsn AS checkpoint_lag_lsns
+         last_lsn - checkpoint_lsn AS checkpoint_lag_lsns, round(checkpoint_lag_s, 1) AS checkpoint_lag_s
   FROM pmem_stats;
 
 -- Who holds the oldest snapshot, and what does it cost in before-images?

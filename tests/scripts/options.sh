@@ -13,15 +13,18 @@ static void put(const char *s, const char *end) {
   for (; *s; s++) putchar(*s == '|' ? ';' : *s);
   printf("%s", end);
 }
-int main(void) {
+int main(int argc, char **argv) {
 #define X(name, kind, change, initial, allowed, meaning) \
   put(#name, "|"); put(#kind, "|"); put(#change, "|"); put(initial, "|"); put(allowed, "|"); put(meaning, "\n");
-  SPM_OPTION_TABLE(X)
+  (void)argv;
+  if (argc == 1) { SPM_OPTION_TABLE(X) }
+  else { SPM_KV_OPTION_TABLE(X) }
   return 0;
 }
 C
 gcc -DSQLITE_CORE -I. -o "$folder/table" "$folder/table.c"
 "$folder/table" >"$folder/table.txt"
+"$folder/table" kv >"$folder/table-kv.txt"
 [ "$(wc -l <"$folder/table.txt")" -ge 4 ] || fail "the table of options is shorter than it was"
 
 # ------------------------------------------------------------------------ README --
@@ -33,6 +36,10 @@ awk -F'|' '{
 }' "$folder/table.txt" >"$folder/expected"
 awk '/^## / { inside = $0 == "## Options" } inside && /^\| `/' README.md >"$folder/found"
 diff -u "$folder/found" "$folder/expected" || fail "the options in README.md (-) are not those of vfs/options.h (+)"
+awk -F'|' '{ values = $5; gsub(/;/, "`, `", values); printf "| `%s` | `%s` | `%s` | %s |\n", $1, $4, values, $6 }' \
+  "$folder/table-kv.txt" >"$folder/expected"
+awk '/^## / { inside = $0 == "## Key-value tables" } inside && /^\| `/ && !/`path`/' README.md >"$folder/found"
+diff -u "$folder/found" "$folder/expected" || fail "the options of pmemkv in README.md (-) are not those of vfs/options.h (+)"
 
 # ------------------------------------------------------------------ from the shell --
 
@@ -136,3 +143,28 @@ said=$(printf '%s\n' ".load $LIB" ".open file:$db?vfs=pmem" \
   "ATTACH 'file:$folder/third.db?vfs=pmem&pmem_bogus=1' AS third;" 'PRAGMA pmem_error;' | sqlite3 -batch 2>/dev/null) || true
 same 'pmem_bogus: there is no such option' "$said" 'PRAGMA pmem_error after a refused ATTACH'
 [ ! -e "$folder/third.db" ] || fail 'a refused ATTACH made a file'
+
+# ------------------------------------------------------------ arguments of a table --
+
+# The same names, kinds and refusals, without the prefix.
+table() { # table ARGUMENT: creates, and drops again, a table with it
+  status=0
+  said=$(printf '%s\n' ".load $LIB" "CREATE VIRTUAL TABLE temp.x USING pmemkv(path='$folder/x.kv', $1);" \
+    'SELECT count(*) FROM x;' 'DROP TABLE x;' | sqlite3 -batch -bail 2>&1) || status=$?
+}
+while IFS='|' read -r name kind change initial allowed _; do
+  for bad in nonsense '' -1 1x; do
+    table "$name='$bad'"
+    [ "$status" != 0 ] || fail "pmemkv($name='$bad') was accepted"
+    case $said in *"$name=$bad: the value must be "*) ;; *) fail "the error does not name $name=$bad: $said" ;; esac
+  done
+  [ "$kind" = WORD ] && goods=$(echo "$allowed" | tr ';' ' ') || goods="$initial 12345678"
+  for good in $goods; do
+    table "$name='$good'"
+    same '0 0' "$status $said" "pmemkv($name='$good')"
+  done
+done <<EOF
+$(cat "$folder/table.txt" "$folder/table-kv.txt")
+EOF
+table "pmem_mode='sync'"
+case $said in *'pmem_mode: there is no such option'*) ;; *) fail "an option with the prefix of a URI: $said" ;; esac

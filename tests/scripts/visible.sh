@@ -7,6 +7,26 @@ sqlite3 <<SQL | while read -r column; do grep -q "^| .$column. |" README.md || f
 SELECT name FROM pragma_table_info('pmem_stats');
 SQL
 
+# So it has every function and table of ours, and each is for direct use only.
+sqlite3 <<SQL >"$PMEM/names"
+.load $LIB
+SELECT DISTINCT name FROM pragma_function_list WHERE name GLOB 'pmem_*'
+UNION SELECT name FROM pragma_module_list WHERE name GLOB 'pmem_*';
+SQL
+[ "$(wc -l <"$PMEM/names")" -ge 11 ] || fail "there are fewer functions and tables than there were: $(cat "$PMEM/names")"
+while read -r name; do
+  awk '/^## / { inside = $0 == "## Seeing and steering, in SQL" } inside && /^\| /' README.md | grep -q "\`$name\b" ||
+    fail "README.md does not tell of $name"
+done <"$PMEM/names"
+
+# What the library says of itself.
+version=$(sed -n 's/^VERSION = //p' Makefile)
+same "$version" "$(printf '.load %s\nSELECT pmem_version();\n' "$LIB" | sqlite3)" "pmem_version()"
+debug=$(printf '.load %s\nSELECT pmem_debug();\n' "$LIB" | sqlite3)
+for word in "pmem $version" compiler "SQLite $(sqlite3 ':memory:' 'SELECT sqlite_version()')" libpmem flush eADR; do
+  case $debug in *"$word"*) ;; *) fail "pmem_debug() does not tell of $word: $debug" ;; esac
+done
+
 for folder in "$PMEM" "$DISK"; do
   db=$folder/seen.db
   medium=$(case $folder in "$PMEM") echo pmem-forced ;; *) echo file ;; esac)

@@ -72,6 +72,8 @@ static int visit_metrics(spm_store *s, void *argument) {
   m.takeovers = n->takeovers;
   m.durable_lsn = atomic_load(&shm->durable_lsn);
   m.checkpoint_lsn = shm->checkpoint.lsn;
+  uint64_t now = spm_clock_coarse_ns(), then = shm->checkpointed_ns;
+  m.checkpoint_lag_s = m.checkpoint_lsn < m.last_lsn && then < now ? (double)(now - then) / 1e9 : 0;
   m.poisoned = spm_poisoned(s);
   return v->visit(v->argument, &m);
 }

@@ -41,6 +41,7 @@
   X(last_lsn, COUNT, "of the newest commit")                                                       \
   X(durable_lsn, COUNT, "no power loss takes anything up to it")                                   \
   X(checkpoint_lsn, COUNT, "everything up to it is durable in the file itself")                    \
+  X(checkpoint_lag_s, REAL, "seconds since everything was; 0: everything is")                      \
   X(poisoned, COUNT, "1: a flush failed, and nothing is promised until recovery")
 
 #define SPM_METRIC_TYPE_TEXT const char *
