@@ -214,7 +214,8 @@ int model_commit(model *m, spm_conn *c) {
   atomic_store(&m->doubt, 1);
   int rc = spm_commit_finish(c);
   if (rc == SQLITE_OK) {
-    promise(PROMISE_KEPT, state);
+    /* Else it stays one of those that may be found, until the next one that is durable. */
+    if (spm_conn_durable(c)) promise(PROMISE_KEPT, state);
     copy(&m->now, &m->draft);
     atomic_store(&m->doubt, 0);
   }

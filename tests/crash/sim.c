@@ -23,7 +23,7 @@
 #define LINES (SECTOR / LINE)
 #define FILES_MAX 64u
 #define NAMES_MAX 64u
-#define DOUBTS_MAX 8u
+#define DOUBTS_MAX 64u
 
 /* Bytes on their way to one sector: whole words, as they were after the store. */
 typedef struct pending {

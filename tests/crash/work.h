@@ -8,7 +8,7 @@
 
 #define WORK_SEQUENCES (8u + 8u * 8u + 8u * 8u * 8u)
 
-extern const workload work_life, work_store, work_random, work_laps, work_large, work_spill;
+extern const workload work_life, work_store, work_random, work_laps, work_large, work_spill, work_later;
 extern const workload work_processes, work_sql, work_leftovers, work_multi;
 extern const workload work_keys, work_tied;
 /* Work of one process on a store that has been recovered. */

@@ -7,11 +7,13 @@
 **     laps      small commits until the log has gone round several times
 **     large     a transaction larger than the log's limit; the log shrinks back
 **     spill     transactions that do not fit into memory
+**     later     commits that are durable later, with flushes, steps of them, and others between
 */
 #include "model.h"
 #include "work.h"
 
 #include "../../vfs/store/core.h"
+#include "../../vfs/store/pending.h"
 
 #include <string.h>
 
@@ -254,6 +256,42 @@ static void spill_run(const stage *at) {
   model_detach(c);
 }
 
+#define NEVER_NS UINT64_C(1000000000000000) /* no tick comes: flushes are the workload's */
+
+static void op_flush(spm_conn *c) {
+  must(spm_conn_flush(c), "flushing");
+  promise(PROMISE_KEPT, content_hash(&m->now));
+}
+
+/* As the flusher does with the lock, which is this connection's here. */
+static void op_apply(spm_conn *c) {
+  bool more;
+  must(spm_pending_apply(c->store, &more), "bringing X up to date");
+}
+
+static void op_commit_at_once(spm_conn *c) {
+  spm_commit_at_once(c);
+  op_commit(c);
+}
+
+static void later_run(const stage *at) {
+  static void (*const between[])(spm_conn *) = {op_flush, op_flush, op_apply, op_apply, op_commit_at_once, op_checkpoint,
+                                                op_rollback, op_grow, op_shrink, op_delete};
+  spm_conn *c = begin_open(at, LOG_LEAST);
+  spm_store_options options = {
+      .log_size_max = LOG_LEAST, .durability = SPM_DURABLE_AT_TICKS, .flush_interval_ns = NEVER_NS};
+  must(spm_store_configure(c, &options), "asking for commits that are durable later");
+  scope(true);
+  for (uint64_t n = 8 + chance(12); n > 0; n--) {
+    op_put(c);
+    if (chance(3) != 0) op_commit(c);
+    if (chance(2) == 0) between[chance(sizeof between / sizeof *between)](c);
+  }
+  op_commit(c);
+  model_rollback(m, c);
+  model_detach(c);
+}
+
 /* Work on what a recovery has left. */
 void work_store_resume(const stage *at) {
   need_model();
@@ -286,6 +324,9 @@ const workload work_laps = {
 const workload work_large = {
     "large", "transactions larger than the log's limit, committed and rolled back", 2, 3, 150, true, true,
     prepare_blocks, large_run, model_reopen, work_store_resume};
+const workload work_later = {
+    "later", "commits acknowledged before they are durable, flushes and checkpoints between them", 8, 15, 250, true, true,
+    prepare_blocks, later_run, model_reopen, work_store_resume};
 const workload work_spill = {
     "spill", "transactions that do not fit into memory: they move to the log before they end", 8, 8, 250, true, true,
     prepare_blocks, spill_run, model_reopen, work_store_resume};

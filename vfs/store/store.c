@@ -529,6 +529,9 @@ uint64_t spm_conn_latest_lsn(const spm_conn *c) { return spm_committed_lsn(c->st
 bool spm_conn_writing(const spm_conn *c) { return c->writing; }
 bool spm_conn_modified(const spm_conn *c) { return c->writing && c->modified; }
 bool spm_conn_poisoned(const spm_conn *c) { return spm_poisoned(c->store); }
+bool spm_conn_durable(const spm_conn *c) {
+  return atomic_load(&c->store->shm->durable_lsn) >= spm_committed_lsn(c->store->shm);
+}
 void spm_conn_poison(spm_conn *c) { spm_poison(c->store); }
 bool spm_conn_orphaned(const spm_conn *c) {
   return atomic_load_explicit(&c->store->orphaned, memory_order_relaxed);

@@ -95,6 +95,8 @@ bool spm_conn_poisoned(const spm_conn *);
 void spm_conn_poison(spm_conn *);
 /* A fork's child: nothing here belongs to it. */
 bool spm_conn_orphaned(const spm_conn *);
+/* Is what is committed durable, all of it? */
+bool spm_conn_durable(const spm_conn *);
 /* Is any connection, of any process, the writer? */
 bool spm_conn_writer_exists(const spm_conn *);
 /* Has a connection of another process a snapshot? */
