@@ -65,7 +65,7 @@ static sqlite3 *other_with(const char *name, const char *options) {
 
 /* The trees that the store has now, joined by commas; "-": there is no store. */
 static const char *trees(void) {
-  static char names[200];
+  static char names[4 * SPM_KV_NAME_MAX];
   char name[SPM_KV_NAME_MAX + 1] = "\x20";
   spm_kv *kv;
   names[0] = 0;
@@ -73,7 +73,7 @@ static const char *trees(void) {
   x_ok(spm_kv_open(store, &(spm_kv_options){0}, &kv));
   x_ok(spm_kv_snapshot_begin(kv));
   while (spm_kv_tree_next(kv, name, name) == SQLITE_OK)
-    (void)snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", names[0] ? "," : "", name);
+    (void)sqlite3_snprintf((int)(sizeof names - strlen(names)), names + strlen(names), "%s%s", names[0] ? "," : "", name);
   spm_kv_snapshot_end(kv);
   spm_kv_close(kv, true);
   return names;
