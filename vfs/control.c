@@ -69,7 +69,15 @@ static int set_option(spm_dbfile *f, char **arguments) {
   return SQLITE_OK;
 }
 
+/* The store's options are those of all its connections here. */
+static void look_at_store(spm_dbfile *f) {
+  if (f->conn == NULL) return;
+  spm_store_options store = spm_store_configured(f->conn);
+  spm_options_in_force(&f->options, &store);
+}
+
 static int pragma_option(spm_dbfile *f, char **arguments) {
+  look_at_store(f);
   char *text = spm_options_show(&f->options, arguments[PRAGMA_NAME]);
   if (text == NULL) return SQLITE_NOTFOUND;
   sqlite3_free(text);

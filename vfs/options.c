@@ -162,6 +162,12 @@ spm_store_options spm_options_of_store(const spm_options *o) {
                              .checkpoint_interval_ns = o->number[SPM_OPTION_checkpoint_interval]};
 }
 
+void spm_options_in_force(spm_options *o, const spm_store_options *store) {
+  o->number[SPM_OPTION_max_log_size] = store->log_size_max;
+  o->number[SPM_OPTION_size] = store->size_max;
+  o->number[SPM_OPTION_checkpoint_interval] = store->checkpoint_interval_ns;
+}
+
 bool spm_options_is(const spm_options *o, spm_option_id i, const char *word) {
   return strncmp(o->word[i], word, strlen(word)) == 0;
 }

@@ -57,6 +57,8 @@ int spm_options_set(spm_options *, const char *pragma, const char *value) SPM_MU
 int spm_options_argument(spm_options *, const char *name, const char *value) SPM_MUST_CHECK;
 /* What of them the store itself is to know. */
 spm_store_options spm_options_of_store(const spm_options *);
+/* Take over what is in force there, perhaps set by another connection. */
+void spm_options_in_force(spm_options *, const spm_store_options *);
 bool spm_options_is(const spm_options *, spm_option_id, const char *word);
 /* The present value of the option a pragma names ("pmem_mode"), as text from
 ** sqlite3_mprintf; NULL: no such option. */

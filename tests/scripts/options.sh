@@ -130,6 +130,27 @@ while IFS='|' read -r name kind change initial allowed _; do
   done
 done <"$folder/table.txt"
 
+# What is in force is what is answered, whoever chose it, and setting one leaves the others.
+same '3145728 5 3145728 4096000 3145728 5 4096000' "$(python - "$LIB" "$folder/shared.db" <<'PY'
+import sqlite3, sys
+boot = sqlite3.connect(':memory:')
+boot.enable_load_extension(True)
+boot.load_extension(sys.argv[1])
+def connect(options):
+    db = sqlite3.connect(f'file:{sys.argv[2]}?vfs=pmem{options}', uri=True, isolation_level=None)
+    db.execute('SELECT * FROM sqlite_schema')
+    return db
+def told(db, *names):
+    return [db.execute(f'PRAGMA pmem_{name}').fetchone()[0] for name in names]
+first = connect('&pmem_max_log_size=3M&pmem_checkpoint_interval=5')
+second = connect('&pmem_max_log_size=4M')
+said = told(second, 'max_log_size', 'checkpoint_interval')
+second.execute('PRAGMA pmem_size=4096000')
+said += told(second, 'max_log_size', 'size') + told(first, 'max_log_size', 'checkpoint_interval', 'size')
+print(*said)
+PY
+)" 'the options of two connections'
+
 # The first bad one of several is named, and an option is one database's own.
 opening 'pmem_max_log_size=64M&pmem_wal=maybe&pmem_bogus=1' 'SELECT 1;'
 case $said in *pmem_wal=maybe*) ;; *) fail "not the first bad option: $said" ;; esac

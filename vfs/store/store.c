@@ -517,6 +517,13 @@ int spm_store_configure(spm_conn *c, const spm_store_options *options) {
   return take_durability(c, options);
 }
 
+spm_store_options spm_store_configured(const spm_conn *c) {
+  const spm_store *s = c->store;
+  return (spm_store_options){.log_size_max = atomic_load(&s->log_size_max),
+                             .size_max = atomic_load(&s->size_max),
+                             .checkpoint_interval_ns = atomic_load(&s->checkpoint_interval_ns)};
+}
+
 /* -------------------------------------------------------------- queries -- */
 
 const uint8_t *spm_store_life(const spm_conn *c) { return c->store->life; }

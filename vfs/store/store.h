@@ -76,6 +76,8 @@ void spm_store_detach(spm_conn *, int (*exclude)(void *), void *argument);
 /* Other options for the store, for all connections of this process; durability is this
 ** connection's.  SQLITE_IOERR: no thread can be had for its flushes. */
 int spm_store_configure(spm_conn *, const spm_store_options *) SPM_MUST_CHECK;
+/* Those of the store, as they are in force. */
+spm_store_options spm_store_configured(const spm_conn *);
 /* The id of the life; the medium's name; the file's. */
 const uint8_t *spm_store_life(const spm_conn *);
 const char *spm_store_medium(const spm_conn *);
