@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define MEMBERS_MAX 3
@@ -370,6 +371,32 @@ START_TEST(a_failing_member) {
 }
 END_TEST
 
+/* What keeps the last member's stub from being made: the first one has been prepared, and is
+** taken back.  The super-journal of then stays: whether the last member names it could not
+** be seen. */
+START_TEST(a_stub_that_cannot_be_made) {
+  company c = gather("pp", _i, "DELETE");
+  begin_round(&c);
+  sqlite3 *db = meet(&c), *witness = open_pmem(c.path[0]);
+  const char *stub = beside(c.path[1], "-journal");
+  change(&c, db);
+  ck_assert_int_eq(mkdir(stub, 0700), 0);
+  expect_code(db, "COMMIT", SQLITE_CANTOPEN);
+  ck_assert_int_eq(rmdir(stub), 0);
+  if (!sqlite3_get_autocommit(db)) run(db, "ROLLBACK");
+  expect(db, "SELECT main.t.v, m1.t.v FROM main.t, m1.t", "1|1");
+  expect(witness, "SELECT v FROM t", "1");
+  change(&c, db);
+  run(db, "COMMIT");
+  expect(witness, "SELECT v FROM t", "2");
+  close_db(witness);
+  close_db(db);
+  forgive_super(&c, true);
+  nothing_is_left(&c, 0);
+  values_are(&c, 2);
+}
+END_TEST
+
 /* Another folder whose super-journal cannot be seen is in doubt, not committed. */
 START_TEST(a_vanished_folder_is_in_doubt) {
   const char *folder = path_on(_i, "folder"), *member = path_on(_i, "one.db");
@@ -400,10 +427,12 @@ END_TEST
 Suite *multi_suite(void) {
   Suite *suite = suite_create("multi");
   TCase *plain = tcase_create("plain"), *killed = tcase_create("killed");
+  tcase_set_tags(killed, "every-step");
   tcase_set_timeout(plain, 30);
   tcase_add_loop_test(plain, commit_and_rollback, 0, CASTS * MEDIA);
   tcase_add_loop_test(plain, a_busy_member, 0, 4 * MEDIA);
   tcase_add_loop_test(plain, a_failing_member, 0, 2 * MEDIA);
+  tcase_add_loop_test(plain, a_stub_that_cannot_be_made, 0, MEDIA);
   tcase_add_loop_test(plain, a_vanished_folder_is_in_doubt, 0, MEDIA);
   suite_add_tcase(suite, plain);
   tcase_set_timeout(killed, 600);

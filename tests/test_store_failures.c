@@ -74,6 +74,54 @@ START_TEST(s8_failed_commit_stays_failed) {
 }
 END_TEST
 
+/* A PREPARE whose sync failed may be on media or not.  Its super-journal goes now, which would
+** say that it is committed: so nobody may find it. */
+START_TEST(s8_failed_prepare_is_nothing) {
+  x_medium(_i);
+  spm_conn *c = x_create(x_new("x.db", 8));
+  x_commit(c, 0, 4, 1);
+  media_install();
+  x_ok(x_begin(c));
+  x_ok(x_fill(c, 0, 4, 2));
+  media_at(MEDIA_BIT(MEDIA_SYNC), "l", 1, MEDIA_FAIL);
+  ck_assert_int_eq(spm_commit_stage(c, "/super") & 0xff, SQLITE_IOERR);
+  x_end(c);
+  x_decision = true;
+  check_poisoned(c, 1);
+  ck_assert_uint_eq(x_decided, 0);
+}
+END_TEST
+
+/* Poisoned by somebody else after it was staged. */
+START_TEST(s8_a_staged_commit_is_refused_too) {
+  x_medium(_i);
+  spm_conn *c = x_create(x_new("x.db", 8));
+  x_commit(c, 0, 4, 1);
+  x_ok(x_begin(c));
+  x_ok(x_fill(c, 0, 4, 2));
+  x_ok(spm_commit_stage(c, NULL));
+  spm_conn_poison(c);
+  ck_assert_int_eq(spm_commit_finish(c) & 0xff, SQLITE_IOERR);
+  x_end(c);
+  check_poisoned(c, 1);
+}
+END_TEST
+
+/* A name that may be gone after a power loss is no log: X stays an ordinary file. */
+START_TEST(s2_a_folder_must_be_synced) {
+  x_medium(_i);
+  const char *x = x_new("x.db", 8);
+  uint64_t before = x_hash(x, "");
+  spm_conn *c = NULL;
+  media_install();
+  media_at(MEDIA_BIT(MEDIA_FSYNC), "?", 1, MEDIA_FAIL);
+  ck_assert_int_eq(x_try_attach(x, &c), SQLITE_IOERR_DIR_FSYNC);
+  ck_assert(!x_exists(x, "-pmlog") && !x_exists(x, "-pmshm"));
+  ck_assert_uint_eq(x_hash(x, ""), before);
+  x_detach(x_attach(x));
+}
+END_TEST
+
 START_TEST(s8_failed_checkpoint_poisons) {
   x_medium(X_FILE);
   spm_conn *c = x_create(x_new("x.db", 8));
@@ -309,6 +357,9 @@ END_TEST
 
 void store_failures(TCase *tcase) {
   tcase_add_loop_test(tcase, s8_failed_commit_stays_failed, 0, 2 * FAILING);
+  tcase_add_loop_test(tcase, s8_failed_prepare_is_nothing, 0, X_MEDIA);
+  tcase_add_loop_test(tcase, s8_a_staged_commit_is_refused_too, 0, X_MEDIA);
+  tcase_add_loop_test(tcase, s2_a_folder_must_be_synced, 0, X_MEDIA);
   tcase_add_loop_test(tcase, s8_failed_checkpoint_poisons, 0, 3);
   tcase_add_test(tcase, s8_every_failure_of_a_commit);
   tcase_add_test(tcase, s8_half_applied_is_never_read);

@@ -255,6 +255,51 @@ START_TEST(s12_readers_during_a_sweep) {
 }
 END_TEST
 
+#define NOWHERE 0xffffffu
+
+/* The first chunk's images begin with what is known of them. */
+static spm_image_meta *meta_of(spm_shm *shm, uint32_t image) {
+  return (spm_image_meta *)(void *)((char *)shm + SPM_SHM_IMAGES) + image;
+}
+
+static void break_something(spm_shm *shm, int what) {
+  switch (what) {
+    case 0: shm->images.newest = NOWHERE; break;
+    case 1: shm->images.oldest = NOWHERE; break;
+    case 2: atomic_store(&meta_of(shm, shm->images.oldest)->newer, NOWHERE); break;
+    default: shm->held_size = UINT64_C(1) << 40; break;
+  }
+}
+
+/* Shared memory that leads nowhere is not followed: the next commit notices, poisons the
+** store, and the reader of before has what it had; X and its log are whole. */
+START_TEST(s12_what_leads_nowhere_is_noticed) {
+  const char *x = x_new("x.db", 8);
+  spm_conn *c = x_create(x), *reader = x_join(x), *later = x_join(x);
+  x_commit(c, 0, 3, 1);
+  x_ok(spm_snapshot_begin(reader));
+  x_commit(c, 0, 3, 2);
+  x_ok(spm_snapshot_begin(later));
+  ck_assert_uint_eq(atomic_load(&c->store->shm->images_live), 3);
+  bool unneeded = _i == 1 || _i == 2;
+  if (unneeded) spm_snapshot_end(reader); /* its images are to be freed */
+  break_something(c->store->shm, _i);
+  int rc = x_try_commit(c, 0, 3, 3);
+  ck_assert_int_eq(rc, _i < 3 ? SQLITE_OK : SQLITE_IOERR);
+  ck_assert(spm_poisoned(c->store));
+  ck_assert_uint_eq(x_peek(later, 0, 3), 2);
+  if (!unneeded) ck_assert_uint_eq(x_peek(reader, 0, 3), 1);
+  spm_snapshot_end(reader);
+  spm_snapshot_end(later);
+  x_detach(later);
+  x_detach(reader);
+  x_detach(c);
+  c = x_join(x);
+  ck_assert_uint_eq(x_read(c, 0, 3), rc == SQLITE_OK ? 3 : 2);
+  x_detach(c);
+}
+END_TEST
+
 void store_snapshots(TCase *tcase) {
   tcase_add_loop_test(tcase, s11_readers_in_the_middle_of_a_commit, 0, 2 * X_MEDIA);
   tcase_add_loop_test(tcase, s11_who_is_registering_counts, 0, 2);
@@ -262,6 +307,7 @@ void store_snapshots(TCase *tcase) {
   tcase_add_test(tcase, s12_images_are_saved_once);
   tcase_add_loop_test(tcase, s12_images_of_dead_readers_are_freed, 0, 2);
   tcase_add_test(tcase, s12_readers_during_a_sweep);
+  tcase_add_loop_test(tcase, s12_what_leads_nowhere_is_noticed, 0, 4);
   tcase_add_test(tcase, s14_the_dead_do_not_count);
   tcase_add_test(tcase, s14_pointers_only_while_alone);
 }
