@@ -367,6 +367,7 @@ END_TEST
 Suite *adopt_suite(void) {
   Suite *suite = suite_create("adopt");
   TCase *left = tcase_create("left"), *killed = tcase_create("killed");
+  tcase_set_tags(killed, "every-step");
   tcase_set_timeout(left, 60);
   tcase_add_loop_test(left, clean_in_every_journal_mode, 0, MEDIA * JOURNAL_MODES);
   tcase_add_loop_test(left, a_hot_journal_is_rolled_back, 0, MEDIA * WITH_JOURNAL);

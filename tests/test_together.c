@@ -222,9 +222,12 @@ END_TEST
 
 Suite *together_suite(void) {
   Suite *suite = suite_create("together");
-  TCase *all = tcase_create("tables and keys");
+  TCase *all = tcase_create("tables and keys"), *killed = tcase_create("killed");
+  tcase_set_tags(killed, "every-step");
+  tcase_set_timeout(killed, 300);
+  tcase_add_loop_test(killed, killed_at_every_step, 0, 2 * PLAYS);
+  suite_add_tcase(suite, killed);
   tcase_set_timeout(all, 300);
-  tcase_add_loop_test(all, killed_at_every_step, 0, 2 * PLAYS);
   tcase_add_loop_test(all, refused_commits_leave_nothing, 0, 2 * PLAYS);
   tcase_add_loop_test(all, what_cannot_be_asked_stays_prepared, 0, 2);
   tcase_add_loop_test(all, a_busy_commit_holds_no_store, 0, 2);
