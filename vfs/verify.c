@@ -3,11 +3,22 @@
 */
 #include "verify.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static _Thread_local bool verifying;
 
 bool spm_verifying(void) { return verifying; }
+
+/* A page that could not be had, for want of memory or for an I/O error, is a finding to
+** SQLite as well; its text has the code. */
+static int meaning(const char *finding) {
+  static const char mark[] = "error code=";
+  const char *at = strstr(finding, mark);
+  int code = at != NULL ? atoi(at + sizeof mark - 1) & 0xff : SQLITE_CORRUPT;
+  if (strcmp(finding, "ok") == 0) return SQLITE_OK;
+  return code == SQLITE_NOMEM || code == SQLITE_IOERR ? code : SQLITE_CORRUPT;
+}
 
 /* The first row says "ok", or what is wrong. */
 static int check(sqlite3 *db, char **finding) {
@@ -16,7 +27,7 @@ static int check(sqlite3 *db, char **finding) {
   if (rc != SQLITE_OK) return rc;
   if (sqlite3_step(statement) == SQLITE_ROW) {
     *finding = sqlite3_mprintf("%s", sqlite3_column_text(statement, 0));
-    rc = *finding == NULL ? SQLITE_NOMEM : strcmp(*finding, "ok") == 0 ? SQLITE_OK : SQLITE_CORRUPT;
+    rc = *finding == NULL ? SQLITE_NOMEM : meaning(*finding);
   }
   int ended = sqlite3_finalize(statement);
   return rc == SQLITE_OK ? ended : rc;

@@ -146,6 +146,7 @@ static int open_and(world *w, const char *parameters, const char *sql) {
 static int open_and_read(world *w) { return open_and(w, NULL, "SELECT sum(length(b)) FROM t"); }
 static int open_read_only(world *w) { return open_and(w, "mode=ro", "SELECT sum(length(b)) FROM t"); }
 static int open_immutable(world *w) { return open_and(w, "immutable=1", "SELECT sum(length(b)) FROM t"); }
+static int open_verified(world *w) { return open_and(w, "pmem_recovery=full", "SELECT sum(length(b)) FROM t"); }
 static int open_and_write(world *w) {
   int rc = open_it(w, NULL);
   return rc == SQLITE_OK ? world_commit(w, w->db, "UPDATE t SET v = v + 1 WHERE k < 5") : rc;
@@ -275,7 +276,9 @@ const operation operations[] = {
     {.name = "adopt and write", .prepare = plain, .act = open_and_write, .commits = 1},
     {.name = "join in the process", .prepare = only_other, .act = open_and_read},
     {.name = "join and write", .prepare = plain, .act = open_and_write, .commits = 1, .peer = true},
+    {.name = "adopt, verified", .prepare = plain, .act = open_verified, .stride = 7},
     {.name = "recover", .prepare = crashed, .act = open_and_read},
+    {.name = "recover, verified", .prepare = crashed, .act = open_verified, .stride = 7},
     {.name = "recover, undecided", .prepare = prepared, .act = open_and_read},
     {.name = "recover, decided", .prepare = decided, .act = open_and_read},
     {.name = "take over, nothing done", .prepare = dead_early, .act = commit_as_heir, .commits = 1},

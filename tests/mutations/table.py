@@ -284,7 +284,7 @@ MUTATIONS = [
          edits=[(STORE + "store.c", "  if (options->verifying || (verifier", "  if (!options->verifying || (verifier")],
          catcher=suite("adopt")),
     dict(name="damage-handed-over", rule="V6", what="recovery=full hands a damaged database over",
-         edits=[("vfs/verify.c", 'strcmp(*finding, "ok") == 0 ? SQLITE_OK', 'strcmp(*finding, "ok") != 1 ? SQLITE_OK')],
+         edits=[("vfs/verify.c", 'if (strcmp(finding, "ok") == 0) return', 'if (strcmp(finding, "ok") != 1) return')],
          catcher=suite("adopt")),
     dict(name="half-a-copy-is-a-store", rule="S2", what="a copy begins with its header before the rest is there",
          edits=[("ext/kv/kvcopy.c", "      memset(c->part, 0, SPM_BLOCK_SIZE);\n", "      ((spm_kv_header *)(void *)c->part)->open = 0;\n")],
