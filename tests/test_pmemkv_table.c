@@ -11,6 +11,7 @@
 #include "../ext/kv/table.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static sqlite3 *open_at(const char *database) {
@@ -81,6 +82,10 @@ START_TEST(late_joiners_return_to_the_right_place) {
   run(db, "INSERT INTO u VALUES(5, 'b'); RELEASE b; SAVEPOINT d; DELETE FROM u; INSERT INTO t VALUES(4, 'd'); ROLLBACK TO d; RELEASE a; COMMIT");
   expect(db, "SELECT key, value FROM u", "5|b");
   expect(db, "SELECT count(*) FROM t", "0");
+  /* One that joins after others have written since the savepoint does not move it. */
+  run(db, "BEGIN; INSERT INTO t VALUES(6, 'before'); SAVEPOINT e; INSERT INTO t VALUES(7, 'e'); INSERT INTO u VALUES(6, 'e'); ROLLBACK TO e");
+  expect(db, "SELECT (SELECT group_concat(key) FROM t), (SELECT group_concat(key) FROM u)", "6|5");
+  run(db, "ROLLBACK");
   /* The outermost savepoint is the transaction: ROLLBACK TO it comes as -1. */
   run(db, "SAVEPOINT a; INSERT INTO t VALUES(1, 1); SAVEPOINT b; INSERT INTO t VALUES(2, 2); ROLLBACK TO a");
   expect(db, "SELECT count(*) FROM t", "0");
@@ -160,6 +165,39 @@ START_TEST(a_refused_commit_can_be_repeated) {
   run(reader, "COMMIT");
   expect(reader, "SELECT (SELECT count(*) FROM o), group_concat(key) FROM t", "2|1,2");
   close_db(reader);
+  close_db(db);
+}
+END_TEST
+
+/* The keys are durable when SQLite asks its commit hook, which may refuse: then they must not
+** come back, whatever is committed after that and whoever dies. */
+static int refuse(void *argument) { return (*(int *)argument)++ < 1; }
+
+static void refuse_and_die(void *argument) {
+  int refusals = 0;
+  char **store = argument;
+  sqlite3 *db = open_at(":memory:");
+  for (int i = 0; i < 2; i++)
+    run(db, "CREATE VIRTUAL TABLE t%d USING pmemkv(path='%s'); INSERT INTO t%d VALUES('there', 0)", i, store[i], i);
+  (void)sqlite3_commit_hook(db, refuse, &refusals);
+  run(db, "BEGIN; INSERT INTO t0 VALUES('refused', zeroblob(9000))");
+  if (store[2] != NULL) run(db, "DELETE FROM t1; INSERT INTO t1 VALUES('refused', 1)");
+  expect_code(db, "COMMIT", SQLITE_CONSTRAINT_COMMITHOOK);
+  expect(db, "SELECT count(*), max(key) FROM t0", "1|there");
+  if (store[3] != NULL) run(db, "INSERT INTO t0 VALUES('after', 0); BEGIN; INSERT INTO t0 VALUES('b', 0); INSERT INTO t1 VALUES('b', 0); COMMIT");
+}
+
+START_TEST(a_commit_that_a_hook_refuses_is_taken_back) {
+  char one[300], two[300];
+  char *store[] = {one, two, _i & 1 ? one : NULL, _i & 2 ? one : NULL};
+  (void)snprintf(one, sizeof one, "%s", path_on(_i & 4 ? ON_DISK : ON_PMEM, "one.kv"));
+  (void)snprintf(two, sizeof two, "%s", path_on(_i & 4 ? ON_DISK : ON_PMEM, "two.kv"));
+  (void)setenv("PMEM_IS_PMEM_FORCE", _i & 4 ? "0" : "1", 1);
+  crash_after(refuse_and_die, store);
+  sqlite3 *db = open_at(":memory:");
+  for (int i = 0; i < 2; i++) run(db, "CREATE VIRTUAL TABLE t%d USING pmemkv(path='%s')", i, store[i]);
+  expect(db, "SELECT (SELECT group_concat(key) FROM t0), (SELECT group_concat(key) FROM t1)",
+         _i & 2 ? "after,b,there|b,there" : "there|there");
   close_db(db);
 }
 END_TEST
@@ -266,6 +304,7 @@ TCase *pmemkv_table_case(void) {
   tcase_add_test(c, failing_statements_leave_nothing);
   tcase_add_test(c, a_statement_does_not_read_what_it_writes);
   tcase_add_test(c, a_refused_commit_can_be_repeated);
+  tcase_add_loop_test(c, a_commit_that_a_hook_refuses_is_taken_back, 0, 8);
   tcase_add_test(c, a_table_dropped_in_its_transaction_takes_its_changes_along);
   tcase_add_test(c, a_table_dropped_after_it_was_read);
   tcase_add_test(c, a_table_dropped_by_others_is_told);

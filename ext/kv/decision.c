@@ -176,8 +176,9 @@ static int ask_database(const char *path, const spm_decision *d, const char *pla
   int rc = sqlite3_open_v2(file, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_PRIVATECACHE, vfs);
   if (rc == SQLITE_OK) rc = sqlite3_busy_timeout(db, WAIT_MS);
   if (rc == SQLITE_OK) rc = find_row(db, d, committed);
+  const char *why = rc == SQLITE_OK ? "what it says cannot be made durable" : db ? sqlite3_errmsg(db) : sqlite3_errstr(rc);
   if (rc == SQLITE_OK && *committed) rc = make_durable(db, file);
-  if (rc != SQLITE_OK) rc = in_doubt(rc, path, file, db ? sqlite3_errmsg(db) : sqlite3_errstr(rc));
+  if (rc != SQLITE_OK) rc = in_doubt(rc, path, file, why);
   (void)sqlite3_close(db);
   sqlite3_free(vfs);
   return rc;

@@ -25,11 +25,22 @@ spm_kv_kind spm_kv_kind_of(const uint8_t first[SPM_KV_LOOK], uint64_t n) {
   return header->open == SPM_KV_OPEN ? SPM_KV_STAMPED : header->open == 0 ? SPM_KV_PLAIN : SPM_KV_FOREIGN;
 }
 
+int spm_kv_look(int fd, const char *path, uint8_t first[SPM_KV_LOOK], uint64_t *n) {
+  ssize_t got = -1;
+  for (*n = 0; *n < SPM_KV_LOOK && got != 0; *n += (uint64_t)got) {
+    do got = pread(fd, first + *n, SPM_KV_LOOK - *n, (off_t)*n);
+    while (got < 0 && errno == EINTR);
+    if (got < 0) return spm_error(SQLITE_IOERR_READ, "reading %s: %s", path, strerror(errno));
+  }
+  return SQLITE_OK;
+}
+
 static int identify(int fd, uint8_t life[SPM_LIFE_SIZE]) {
   _Alignas(8) uint8_t first[SPM_KV_LOOK];
-  ssize_t n = pread(fd, first, sizeof first, 0);
-  if (n < 0) return spm_error(SQLITE_IOERR_READ, "reading the header: %s", strerror(errno));
-  if (spm_kv_kind_of(first, (uint64_t)n) != SPM_KV_STAMPED) return SQLITE_NOTFOUND;
+  uint64_t n;
+  int rc = spm_kv_look(fd, "the header", first, &n);
+  if (rc != SQLITE_OK) return rc;
+  if (spm_kv_kind_of(first, n) != SPM_KV_STAMPED) return SQLITE_NOTFOUND;
   memcpy(life, first + offsetof(spm_kv_header, life), SPM_LIFE_SIZE);
   return SQLITE_OK;
 }

@@ -27,6 +27,8 @@ typedef enum spm_kv_kind {
 /* What the first `n` bytes of a file say of it. */
 #define SPM_KV_LOOK (SPM_BLOCK_SIZE + 1u)
 spm_kv_kind spm_kv_kind_of(const uint8_t first[SPM_KV_LOOK], uint64_t n);
+/* Read them; *n is how many there are.  SQLITE_IOERR_READ names what was read: `path`. */
+int spm_kv_look(int fd, const char *path, uint8_t first[SPM_KV_LOOK], uint64_t *n) SPM_MUST_CHECK;
 
 extern const spm_host spm_kv_host;
 

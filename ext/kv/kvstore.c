@@ -59,17 +59,20 @@ static void close_unless_database(int fd, const uint8_t *first) {
 static int look(const char *path, spm_kv_kind *kind, bool *exists) {
   _Alignas(8) uint8_t first[SPM_KV_LOOK] = {0};
   struct stat status;
-  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  uint64_t n;
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), rc = SQLITE_OK;
   *exists = fd >= 0 || errno != ENOENT;
   *kind = SPM_KV_FOREIGN;
   if (!*exists) return SQLITE_OK;
   if (fd < 0) return spm_error(SQLITE_CANTOPEN, "opening %s: %s", path, strerror(errno));
-  bool regular = fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
-  ssize_t n = regular ? pread(fd, first, sizeof first, 0) : 0;
-  if (regular && n >= 0) *kind = spm_kv_kind_of(first, (uint64_t)n);
+  if (fstat(fd, &status) != 0) {
+    rc = spm_error(SQLITE_IOERR_FSTAT, "looking at %s: %s", path, strerror(errno));
+  } else if (S_ISREG(status.st_mode)) {
+    rc = spm_kv_look(fd, path, first, &n);
+    if (rc == SQLITE_OK) *kind = spm_kv_kind_of(first, n);
+  }
   close_unless_database(fd, first);
-  if (n < 0) return spm_error(SQLITE_IOERR_READ, "reading %s: %s", path, strerror(errno));
-  return SQLITE_OK;
+  return rc;
 }
 
 static int make_file(const char *path) {
@@ -117,7 +120,8 @@ static int attach_once(const char *path, const spm_kv_options *options, spm_conn
   }
   if (rc != SQLITE_OK) return rc;
   char *real = realpath(path, NULL);
-  if (real == NULL) return errno == ENOMEM ? SQLITE_NOMEM : SQLITE_NOTFOUND; /* removed meanwhile */
+  if (real == NULL && errno == ENOENT) return SQLITE_NOTFOUND; /* removed meanwhile */
+  if (real == NULL) return errno == ENOMEM ? SQLITE_NOMEM : spm_error(SQLITE_CANTOPEN, "%s: %s", path, strerror(errno));
   rc = attach_kind(real, kind, options, conn);
   free(real);
   return rc;
@@ -331,7 +335,10 @@ void spm_kv_downgrade(spm_kv *kv) {
 
 static int stage(spm_kv *kv, const char *reference) {
   kv->staged = true;
-  return plainly(spm_commit_stage(kv->conn, reference));
+  int rc = spm_commit_stage(kv->conn, reference);
+  if (rc == SQLITE_OK && reference == NULL) rc = spm_commit_harden(kv->conn);
+  if (rc != SQLITE_OK) forget_trees(kv); /* their generation will be used again */
+  return plainly(rc);
 }
 
 int spm_kv_stage(spm_kv *kv) { return stage(kv, NULL); }

@@ -64,12 +64,13 @@ int spm_kv_begin(spm_kv *) SPM_MUST_CHECK;
 ** been overtaken.  And cease to be, the changes dropped, with that snapshot still there. */
 int spm_kv_upgrade(spm_kv *) SPM_MUST_CHECK;
 void spm_kv_downgrade(spm_kv *);
-/* Do all of the commit that can fail.  Changes after it are staged by the next call. */
+/* Do all of the commit that can fail, up to its durability point.  Only commit and rollback,
+** which takes it back, may follow. */
 int spm_kv_stage(spm_kv *) SPM_MUST_CHECK;
 /* The same, and durably, for a transaction of which somebody else decides: `reference`
-** says where recovery asks (decision.h).  Only commit and rollback may follow. */
+** says where recovery asks (decision.h).  The same may follow. */
 int spm_kv_prepare(spm_kv *, const char *reference) SPM_MUST_CHECK;
-/* One durability point.  Whatever it returns, the transaction is over: there is neither
+/* Whatever it returns, the transaction is over: there is neither
 ** writer nor snapshot. */
 int spm_kv_commit(spm_kv *) SPM_MUST_CHECK;
 void spm_kv_rollback(spm_kv *);

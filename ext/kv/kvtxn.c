@@ -20,9 +20,11 @@ static void forget_decider(spm_kvtxn *t) {
   t->decider = NULL;
 }
 
-/* What was staged is still in the write set. */
+/* What was staged is still in the write set.  The store that decides for others takes its
+** decision back before any of them forgets that it was prepared. */
 void spm_kvtxn_reopen(spm_session *s) {
   spm_kvtxn *t = &s->txn;
+  if (t->decider != NULL) spm_kvtxn_reopen(t->decider);
   if (t->writer == NULL) return;
   forget_decider(t);
   if (t->writer == t->reader->kv)
@@ -31,6 +33,8 @@ void spm_kvtxn_reopen(spm_session *s) {
     spm_kv_rollback(t->writer);
   t->writer = NULL;
   t->state = SPM_KVTXN_ACTIVE;
+  for (spm_session *o = NULL; (o = spm_session_following(s->db, o)) != NULL;)
+    if (o->txn.decider == s) spm_kvtxn_reopen(o);
 }
 
 int spm_kvtxn_begin(spm_session *s) {

@@ -15,6 +15,7 @@
 #include "together.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 #include <unistd.h>
@@ -117,8 +118,10 @@ static char *tree_name(const char *table) {
   return name;
 }
 
+/* What cannot be told now will be when the file is opened. */
 static bool must_be_readonly(sqlite3 *db, const char *schema, const char *path) {
-  return sqlite3_db_readonly(db, schema) == 1 || (access(path, F_OK) == 0 && access(path, W_OK) != 0);
+  return sqlite3_db_readonly(db, schema) == 1 ||
+         (access(path, F_OK) == 0 && access(path, W_OK) != 0 && (errno == EACCES || errno == EROFS || errno == EPERM));
 }
 
 static int open_session(spm_table *t, const char *schema, const spm_args *a, bool create) {
@@ -131,6 +134,7 @@ static int open_session(spm_table *t, const char *schema, const spm_args *a, boo
 static void free_table(spm_table *t) {
   remove_from_list(t);
   spm_scan_free_spares(t);
+  sqlite3_free(t->base.zErrMsg); /* of xDestroy, which SQLite does not ask for */
   sqlite3_free(t->schema);
   sqlite3_free(t->name);
   if (t->session != NULL) {

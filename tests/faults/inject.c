@@ -138,6 +138,11 @@ int __wrap_asprintf(char **text, const char *format, ...) {
   live += n >= 0;
   return n;
 }
+WRAPPED(char *, realpath, const char *path, char *room) {
+  char *real = due(F_realpath) ? NULL : __real_realpath(path, room);
+  live += real != NULL && room == NULL;
+  return real;
+}
 WRAPPED(void, free, void *p) {
   live -= p != NULL;
   __real_free(p);
@@ -314,6 +319,14 @@ static int s_unlink(const char *path) { return due(F_s_unlink) ? -1 : __real_unl
 static int (*real_folder)(const char *, int *);
 static int s_folder(const char *path, int *fd) { return due(F_s_folder) ? SQLITE_CANTOPEN : real_folder(path, fd); }
 
+/* SQLite waits for locks by its VFS. */
+static int (*real_sleep)(sqlite3_vfs *, int);
+static int s_sleep(sqlite3_vfs *v, int us) {
+  if (!state.armed) return real_sleep(v, us);
+  flown_ns += (uint64_t)us * 1000u;
+  return us;
+}
+
 static void install_parent_calls(void) {
   static const struct {
     const char *name;
@@ -330,6 +343,8 @@ static void install_parent_calls(void) {
   sqlite3_vfs *v = sqlite3_vfs_find("unix");
   sqlite3_syscall_ptr folder = v->xGetSystemCall(v, "openDirectory");
   memcpy(&real_folder, &folder, sizeof real_folder);
+  real_sleep = v->xSleep;
+  v->xSleep = s_sleep;
   for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
     if (v->xGetSystemCall(v, table[i].name) == NULL) continue; /* not in this build */
     if (v->xSetSystemCall(v, table[i].name, table[i].call) != SQLITE_OK) abort();

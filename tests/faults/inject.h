@@ -37,6 +37,7 @@ typedef enum fault_series { FAULT_ENGINE, FAULT_PARENT, FAULT_MEMORY, FAULT_SERI
   X(strdup, ENGINE, ENOMEM)                                              \
   X(strndup, ENGINE, ENOMEM)                                             \
   X(asprintf, ENGINE, ENOMEM)                                            \
+  X(realpath, ENGINE, ENOMEM, EACCES)                                    \
   X(open, ENGINE, EMFILE, EACCES, EIO)                                   \
   X(create, ENGINE, ENOSPC, EACCES, EMFILE, EIO) /* open with O_CREAT */ \
   X(close, ENGINE, EIO)                                                  \

@@ -4,7 +4,7 @@
 **     faults FOLDER        all of it; FOLDER is on tmpfs, and empty
 **
 **     SPM_FAULT            one case alone, as a report of a failure names it
-**     SPM_FAULT_OPERATION  one operation alone
+**     SPM_FAULT_OPERATION  only operations whose names begin so
 **     SPM_FAULT_STEP       of SQLite's own calls and allocations, the first ten and then every
 **                          n-th; 17.  1: all of them, for a long run
 **     SPM_FAULT_THIN       every n-th case only, of all (for slow builds); 1
@@ -42,6 +42,11 @@ typedef struct shared {
 
 static const char *const series_names[] = {"engine", "parent", "memory"};
 static unsigned long step = 17, thin = 1;
+
+static size_t operations_in_all(void) { return operation_count + key_operation_count; }
+static const operation *operation_at(size_t i) {
+  return i < operation_count ? &operations[i] : &key_operations[i - operation_count];
+}
 
 static unsigned long number_of(const char *variable, unsigned long otherwise) {
   const char *text = getenv(variable);
@@ -126,7 +131,7 @@ static bool try_errors(const operation *op, world *w, fault f, shared *s, tally 
 
 static bool chosen(const operation *op, const fault *f) {
   static unsigned long turn;
-  unsigned long stride = op->stride > 1 ? op->stride : f->series == FAULT_ENGINE ? 1 : step;
+  unsigned long least = f->series == FAULT_ENGINE ? 1 : step, stride = op->stride > least ? op->stride : least;
   return (f->at <= ALWAYS || f->at % stride == 0) && turn++ % thin == 0;
 }
 
@@ -195,11 +200,12 @@ static bool print_calls(const tally *sum, bool complete) {
 
 typedef struct job {
   const operation *op;
+  size_t number; /* of its tally */
   bool on_file;
   pid_t pid;
 } job;
 
-static tally *tally_of(tally *all, const job *j) { return &all[2 * (j->op - operations) + j->on_file]; }
+static tally *tally_of(tally *all, const job *j) { return &all[j->number]; }
 
 static void start(const char *folder, job *j, tally *all, const fault *only) {
   (void)fflush(stdout);
@@ -238,8 +244,8 @@ static const char *parse(char *text, const operation **op, bool *on_file, fault 
   char *part[6];
   for (int i = 0; i < 6; i++) part[i] = strsep(&text, "|");
   if (part[5] == NULL) return "six parts, please";
-  for (size_t i = 0; i < operation_count; i++)
-    if (strcmp(operations[i].name, part[0]) == 0) *op = &operations[i];
+  for (size_t i = 0; i < operations_in_all(); i++)
+    if (strcmp(operation_at(i)->name, part[0]) == 0) *op = operation_at(i);
   for (int i = 0; i < 3; i++)
     if (strcmp(series_names[i], part[2]) == 0) f->series = (fault_series)i;
   *on_file = strcmp(part[1], "FILE") == 0;
@@ -257,9 +263,10 @@ static size_t choose_jobs(job *jobs, char *single, fault *f) {
     world_must(wrong == NULL, "SPM_FAULT: %s", wrong);
     return 1;
   }
-  for (size_t i = 0; i < 2 * operation_count; i++) {
-    const operation *op = &operations[i / 2];
-    if (wanted == NULL || strcmp(op->name, wanted) == 0) jobs[n++] = (job){.op = op, .on_file = i % 2 != 0};
+  for (size_t i = 0; i < 2 * operations_in_all(); i++) {
+    const operation *op = operation_at(i / 2);
+    bool chosen_one = wanted == NULL || strncmp(op->name, wanted, strlen(wanted)) == 0;
+    if (chosen_one) jobs[n++] = (job){.op = op, .number = i, .on_file = i % 2 != 0};
   }
   return n;
 }
@@ -267,16 +274,17 @@ static size_t choose_jobs(job *jobs, char *single, fault *f) {
 int main(int argc, char **argv) {
   world_must(argc == 2, "faults FOLDER");
   char *single = getenv("SPM_FAULT");
-  job *jobs = calloc(2 * operation_count, sizeof *jobs);
-  tally *tallies = share(2 * operation_count * sizeof *tallies), sum = {0};
+  size_t all = 2 * operations_in_all();
+  job *jobs = calloc(all, sizeof *jobs);
+  tally *tallies = share(all * sizeof *tallies), sum = {0};
   fault only = {0};
   step = number_of("SPM_FAULT_STEP", step);
   thin = number_of("SPM_FAULT_THIN", thin);
   size_t n = choose_jobs(jobs, single, &only);
   world_must(n > 0 && step > 0 && thin > 0, "nothing to do");
   unsigned broken = run_jobs(argv[1], jobs, n, tallies, single ? &only : NULL);
-  for (size_t i = 0; i < 2 * operation_count; i++) add(&sum, &tallies[i]);
-  bool complete = n == 2 * operation_count && thin == 1;
+  for (size_t i = 0; i < all; i++) add(&sum, &tallies[i]);
+  bool complete = n == all && thin == 1;
   bool met = print_calls(&sum, complete);
   (void)printf("%u cases: %u refused, %u made no difference, %u poisoned the store; %u failed\n", sum.cases,
                sum.refused, sum.tolerated, sum.poisoned, sum.failed);

@@ -19,5 +19,8 @@ typedef struct operation {
 
 extern const operation operations[];
 extern const size_t operation_count;
+/* Those of the key-value table. */
+extern const operation key_operations[];
+extern const size_t key_operation_count;
 
 #endif

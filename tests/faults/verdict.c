@@ -88,11 +88,16 @@ static bool flush_may_be_lost(void) {
   return hit && fault_what() != EINTR && fault_what() != FAULT_SHORT;
 }
 
+/* So stock SQLite tells that it could not lock a WAL, whatever the reason was. */
+static bool wal_not_locked(int code) {
+  return now.w->vfs != NULL && fault_hit(F_s_fcntl) && (code == SQLITE_BUSY || code == SQLITE_PROTOCOL);
+}
+
 /* May an operation that met this error end with this code?  A flush that failed is an I/O
 ** error whatever its reason was: nobody knows what is on media (S8). */
 static bool fits(int error, fault_call call, int rc) {
   int code = rc & 0xff;
-  bool opening = call == F_open || call == F_create || call == F_s_open || call == F_s_create;
+  bool opening = call == F_open || call == F_create || call == F_s_open || fault_hit(F_s_create);
   switch (error) {
     case EINTR:
     case FAULT_SHORT: return false; /* there is no reason to fail */
@@ -100,9 +105,11 @@ static bool fits(int error, fault_call call, int rc) {
     case ENOSPC:
       /* SQLite's VFS calls a WAL index that finds no room an I/O error. */
       if (code == SQLITE_IOERR) return flush_may_be_lost() || fault_hit(F_s_write);
+      if (code == SQLITE_CANTOPEN && fault_hit(F_fsync)) return true; /* a decision that is not durable */
       return code == SQLITE_FULL || (opening && (code == SQLITE_CANTOPEN || code == SQLITE_READONLY));
-    case EAGAIN: return code == SQLITE_BUSY || code == SQLITE_CANTOPEN;
+    case EAGAIN: return code == SQLITE_BUSY || code == SQLITE_CANTOPEN || wal_not_locked(code);
     default:
+      if (wal_not_locked(code)) return true;
       if (code == SQLITE_BUSY) return call == F_getlock; /* who cannot be asked counts as alive */
       if (code == SQLITE_CORRUPT) return fault_hit(F_s_read); /* so SQLite tells an EIO of read() */
       return code == SQLITE_IOERR || code == SQLITE_CANTOPEN || code == SQLITE_READONLY || code == SQLITE_PERM;
@@ -141,6 +148,8 @@ static void check_content(uint64_t content, const uint64_t *expected, const char
   violation("%s: content of no state between %u commits", whose, now.op->commits);
 }
 
+static const char *vfs_of(const world *w) { return w->vfs != NULL ? w->vfs : "pmem"; }
+
 static spm_conn *store_of(sqlite3 *db) {
   sqlite3_file *file = NULL;
   (void)sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
@@ -154,11 +163,12 @@ static bool goes_on(sqlite3 *db, const char *whose, const uint64_t *expected) {
   if (db == NULL || now.w->unopened) return false;
   if (!sqlite3_get_autocommit(db)) (void)world_sql(db, "ROLLBACK");
   if (!sqlite3_get_autocommit(db)) violation("%s: the transaction cannot be rolled back", whose);
-  const spm_conn *c = store_of(db);
-  bool poisoned = c != NULL && spm_conn_poisoned(c);
+  bool poisoned = world_poisoned(db, NULL), refuses = world_poisoned(db, now.w->aside);
   if (poisoned && !flush_may_be_lost())
     violation("%s: the store is poisoned, and no flush can have been lost", whose);
-  bool reads_only = sqlite3_db_readonly(db, "main") == 1 || c == NULL;
+  /* SQLite's VFS opens for reading only, and a store of keys is open for reading only, where that
+  ** is all that was allowed. */
+  bool reads_only = (now.w->keys && fault_hit(F_access) && fault_what() == EACCES) || sqlite3_db_readonly(db, "main") == 1 || (store_of(db) == NULL && now.w->vfs == NULL);
   int rc = world_content_of(db, &content);
   /* What SQLite's VFS could not open for writing it has opened for reading. */
   bool excused = reads_only && (rc & 0xff) == SQLITE_READONLY;
@@ -166,13 +176,14 @@ static bool goes_on(sqlite3 *db, const char *whose, const uint64_t *expected) {
     check_content(content, expected, whose);
   else if (rc != SQLITE_OK && !poisoned && !excused)
     violation("%s cannot read any more: %d, %s", whose, rc, sqlite3_errmsg(db));
-  static const char write[] = "CREATE TABLE IF NOT EXISTS after(x); INSERT INTO after VALUES('went on')";
+  const char *write = now.w->keys ? "BEGIN; INSERT INTO after VALUES('went on'); INSERT OR REPLACE INTO later VALUES('went on', 1); COMMIT"
+                                  : "CREATE TABLE IF NOT EXISTS after(x); INSERT INTO after VALUES('went on')";
   rc = world_sql(db, write);
   /* The dead writer's commit, taken over only now, overtakes its heir once. */
   if ((rc & 0xff) == SQLITE_BUSY && now.w->undecided != 0) rc = world_sql(db, write);
   if (rc != SQLITE_OK && !poisoned && !reads_only)
     violation("%s cannot write any more: %d, %s", whose, rc, sqlite3_errmsg(db));
-  if (rc == SQLITE_OK && poisoned) violation("%s: a poisoned store acknowledges a commit", whose);
+  if (rc == SQLITE_OK && refuses) violation("%s: a poisoned store acknowledges a commit", whose);
   return poisoned;
 }
 
@@ -193,16 +204,22 @@ static void ask_peer(world *w) {
     violation("another process cannot write: %d", report.write_code);
 }
 
+/* A store that was made for a table that could not be, when nothing could be had to close it. */
+static bool store_of_nobody(const char *name) {
+  const char *aside = now.w->aside;
+  return aside != NULL && now.plan->for_good && strncmp(name, aside, strlen(aside)) == 0;
+}
+
 static void check_opened_anew(const char *when) {
   uint64_t content;
-  if (world_examine(now.w, "pmem", true, &content) != SQLITE_OK)
+  if (world_examine(now.w, vfs_of(now.w), true, &content) != SQLITE_OK)
     violation("%s it is damaged or cannot be opened", when);
   check_content(content, now.expected->all, when);
   const char *stray = world_stray(now.w);
   /* SQLite's own shared memory, where its own unlink() failed, disturbs nobody; neither does a
   ** super-journal that no journal names, where nothing could be had to delete it. */
   bool excused = stray != NULL && ((strcmp(stray, "a.db-shm") == 0 && fault_hit(F_s_unlink)) ||
-                                   (strstr(stray, "-mj") != NULL && now.plan->for_good));
+                                   (strstr(stray, "-mj") != NULL && now.plan->for_good) || store_of_nobody(stray));
   if (stray != NULL && !excused) violation("%s %s is left after a clean close", when, stray);
   if (world_examine(now.w, "unix", false, &content) != SQLITE_OK)
     violation("%s stock SQLite finds fault with it", when);
@@ -214,8 +231,8 @@ static void check_opened_anew(const char *when) {
 static void set_out(const operation *op, world *w, unsigned limit) {
   world_clean(w);
   w->db = w->other = NULL;
-  w->target = w->options = NULL;
-  w->stock_second = w->unopened = false;
+  w->target = w->options = w->vfs = w->aside = NULL;
+  w->stock_second = w->unopened = w->keys = false;
   w->acknowledged = 0;
   w->undecided = 0;
   w->limit = limit;
@@ -232,9 +249,9 @@ void verdict_expect(const operation *op, world *w, unsigned commits, expectation
   sqlite3 *db = w->db;
   world_must(sqlite3_close(w->other) == SQLITE_OK && sqlite3_close(db) == SQLITE_OK, "closing fails");
   if (op->peer) world_ask_peer(w, &ignored);
-  world_must(world_examine(w, "pmem", false, &expected->all[commits]) == SQLITE_OK, "%s leaves damage",
+  world_must(world_examine(w, vfs_of(w), false, &expected->all[commits]) == SQLITE_OK, "%s leaves damage",
              op->name);
-  world_must(world_open(w, "a.db", "pmem", NULL, &db) == SQLITE_OK, "reopening");
+  world_must(world_open(w, "a.db", vfs_of(w), NULL, &db) == SQLITE_OK, "reopening");
   world_must(world_content_of(db, &expected->main[commits]) == SQLITE_OK, "rereading");
   world_must(sqlite3_close(db) == SQLITE_OK, "closing fails");
 }

@@ -6,6 +6,10 @@
 
 #include "inject.h"
 
+#include "../../ext/kv/kvcheck.h"
+#include "../../ext/kv/table.h"
+#include "../../vfs/dbfile.h"
+
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -102,6 +106,7 @@ void world_restore(const world *w) {
 static void find_stray(const world *w, const char *name, void *found) {
   static char stray[256];
   if (strcmp(name, "a.db") == 0 || strcmp(name, "b.db") == 0) return;
+  if (w->keys && (strcmp(name, "a.db-pmemkv") == 0 || strcmp(name, "second.kv") == 0)) return;
   if (w->target != NULL && strncmp(name, w->target, strlen(w->target)) == 0) return;
   (void)snprintf(stray, sizeof stray, "%s", name);
   *(const char **)found = stray;
@@ -112,7 +117,7 @@ const char *world_stray(const world *w) {
   return found;
 }
 
-static const char *const suffixes[] = {"", "-journal", "-wal", "-pmlog"};
+static const char *const suffixes[] = {"", "-journal", "-wal", "-pmlog", "-pmemkv", "-pmemkv-pmlog"};
 
 static void copy_database(const char *from, const char *to) {
   for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
@@ -127,6 +132,7 @@ void world_use(const world *w, const char *image, const char *name) {
   copy_database(path_in(w, "images", image), world_path(w, name));
 }
 void world_use_prepared(const world *w) { copy_folder(w, "prepared", "case"); }
+void world_use_prepared_keys(const world *w) { copy_folder(w, "tied", "case"); }
 
 static void remove_super(const world *w, const char *name, void *found) {
   if (strstr(name, "-mj") == NULL) return;
@@ -147,6 +153,7 @@ int world_open(const world *w, const char *name, const char *vfs, const char *pa
                  parameters ? parameters : "");
   int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI;
   int rc = sqlite3_open_v2(uri, db, flags, NULL);
+  if (rc == SQLITE_OK && w->keys) rc = spm_table_register(*db);
   return rc == SQLITE_OK ? sqlite3_extended_result_codes(*db, 1) : *db ? sqlite3_extended_errcode(*db) : rc;
 }
 
@@ -161,7 +168,7 @@ void world_run(sqlite3 *db, const char *sql) {
 
 sqlite3 *world_attached(const world *w, const char *name) {
   sqlite3 *db;
-  world_must(world_open(w, name, "pmem", w->options, &db) == SQLITE_OK, "opening %s", name);
+  world_must(world_open(w, name, w->vfs ? w->vfs : "pmem", w->options, &db) == SQLITE_OK, "opening %s", name);
   world_run(db, "SELECT count(*) FROM sqlite_schema");
   return db;
 }
@@ -194,12 +201,15 @@ static int hash_rows(sqlite3 *db, const char *sql, XXH3_state_t *hash) {
 static int hash_tables(sqlite3 *db, XXH3_state_t *hash, bool *empty) {
   sqlite3_stmt *s;
   int rc = sqlite3_prepare_v2(
-      db, "SELECT name FROM sqlite_schema WHERE type='table' AND name<>'after' ORDER BY name", -1, &s, NULL);
+      db,
+      "SELECT name, iif(sql LIKE 'CREATE VIRTUAL%', 'key', 'rowid') FROM sqlite_schema WHERE type='table'"
+      " AND name NOT IN ('after', 'later', 'pmemkv_decision') ORDER BY name",
+      -1, &s, NULL);
   if (rc != SQLITE_OK) return rc;
   int found = SQLITE_OK;
   while ((rc = sqlite3_step(s)) == SQLITE_ROW && found == SQLITE_OK) {
-    char *sql = sqlite3_mprintf("SELECT '%q', * FROM \"%w\" ORDER BY rowid", sqlite3_column_text(s, 0),
-                                sqlite3_column_text(s, 0));
+    char *sql = sqlite3_mprintf("SELECT '%q', * FROM \"%w\" ORDER BY %s", sqlite3_column_text(s, 0),
+                                sqlite3_column_text(s, 0), sqlite3_column_text(s, 1));
     *empty = false;
     found = sql ? hash_rows(db, sql, hash) : SQLITE_NOMEM;
     if (found != SQLITE_OK) found = sqlite3_extended_errcode(db); /* before the next call forgets it */
@@ -232,6 +242,41 @@ static int check_integrity(sqlite3 *db) {
   return rc == SQLITE_OK && !whole ? SQLITE_CORRUPT : rc;
 }
 
+/* ------------------------------------------------------------------- keys -- */
+
+static bool tell_fault(void *path, const char *text) {
+  (void)fprintf(stderr, "  %s: %s\n", (const char *)path, text);
+  return true;
+}
+
+static int check_store(const world *w, const char *name) {
+  spm_kv *kv = NULL;
+  char *path = (char *)(uintptr_t)world_path(w, name);
+  if (!w->keys || !world_exists(w, name)) return SQLITE_OK;
+  int rc = spm_kv_open(path, &(spm_kv_options){0}, &kv);
+  if (rc == SQLITE_OK) rc = spm_kv_check(kv, tell_fault, path);
+  spm_kv_close(kv, false);
+  return rc;
+}
+
+bool world_poisoned(sqlite3 *db, const char *but) {
+  sqlite3_file *file = NULL;
+  (void)sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+  const spm_dbfile *f = spm_dbfile_of(file);
+  bool poisoned = f != NULL && f->conn != NULL && spm_conn_poisoned(f->conn);
+  for (spm_session *s = NULL; (s = spm_session_following(db, s)) != NULL;) {
+    if (but != NULL && strstr(s->path, but) != NULL) continue;
+    for (const spm_view *v = s->readers; v != NULL; v = v->next) poisoned |= spm_conn_poisoned(spm_kv_conn(v->kv));
+  }
+  return poisoned;
+}
+
+static const char *write_of(const world *w) {
+  return w->keys ? "BEGIN; CREATE TABLE IF NOT EXISTS after(x); INSERT INTO after VALUES('reopened');"
+                   "INSERT OR REPLACE INTO later VALUES('reopened', 1); COMMIT"
+                 : "CREATE TABLE IF NOT EXISTS after(x); INSERT INTO after VALUES('reopened')";
+}
+
 int world_examine(const world *w, const char *vfs, bool write, uint64_t *content) {
   static const char *const names[WORLD_FILES] = {"a.db", "b.db"};
   int rc = SQLITE_OK;
@@ -244,12 +289,13 @@ int world_examine(const world *w, const char *vfs, bool write, uint64_t *content
     if (rc == SQLITE_OK) rc = world_content_of(db, &one);
     if (rc == SQLITE_OK) rc = check_integrity(db);
     if (rc == SQLITE_OK && write)
-      rc = world_sql(db, "CREATE TABLE IF NOT EXISTS after(x); INSERT INTO after VALUES('reopened')");
+      rc = world_sql(db, write_of(w));
     if (rc != SQLITE_OK) (void)fprintf(stderr, "  %s on %s: %d, %s\n", names[i], vfs, rc, sqlite3_errmsg(db));
     (void)sqlite3_close(db);
     *content = *content * 31 + one;
   }
-  return rc;
+  if (rc == SQLITE_OK) rc = check_store(w, "a.db-pmemkv");
+  return rc == SQLITE_OK ? check_store(w, "second.kv") : rc;
 }
 
 /* ------------------------------------------------------------------- peers -- */
@@ -351,9 +397,54 @@ static void make_prepared(const world *w) {
   world_clean(w);
 }
 
+static const char *const keys_sql =
+    "CREATE TABLE t(k INTEGER PRIMARY KEY, v INTEGER); CREATE TABLE after(x);"
+    "WITH n(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM n WHERE k < 20) INSERT INTO t SELECT k, k * 10 FROM n;"
+    "CREATE VIRTUAL TABLE keys USING pmemkv(); CREATE VIRTUAL TABLE later USING pmemkv();"
+    "WITH n(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM n WHERE k < 120)"
+    " INSERT INTO keys SELECT 'user:' || k, substr(hex(zeroblob(60)), k % 90) FROM n;"
+    "INSERT INTO keys VALUES('large', zeroblob(30000)), (1, -0.0), (x'00', NULL)";
+
+/* A database with a store of keys beside it; `half`: what is left open. */
+static void make_keys(const world *w, const char *image, const char *vfs, const char *setup, const char *half) {
+  sqlite3 *db;
+  world with_keys = *w;
+  with_keys.keys = true;
+  world_must(world_open(&with_keys, "a.db", vfs, NULL, &db) == SQLITE_OK, "opening an image");
+  if (setup != NULL) world_run(db, setup);
+  world_run(db, keys_sql);
+  if (half != NULL) world_run(db, half);
+  if (half == NULL) world_must(sqlite3_close(db) == SQLITE_OK, "closing an image");
+  copy_database(world_path(w, "a.db"), path_in(w, "images", image));
+  if (half != NULL) world_must(sqlite3_close(db) == SQLITE_OK, "closing an image");
+  world_clean(w);
+}
+
+/* Keys that are prepared under a row of a stock database, whose journal is hot. */
+static void make_tied(const world *w) {
+  int status;
+  world_use(w, "keys", "a.db");
+  pid_t pid = fork();
+  world_must(pid >= 0, "no process");
+  if (pid == 0) {
+    world with_keys = *w;
+    with_keys.keys = true;
+    with_keys.vfs = "unix";
+    sqlite3 *db = world_attached(&with_keys, "a.db");
+    world_run(db, "INSERT INTO after VALUES('before'); INSERT INTO later VALUES('before', 1)");
+    world_run(db, "BEGIN; UPDATE t SET v = 7; DELETE FROM keys WHERE key > 'user:5'; UPDATE keys SET value = 8");
+    fault_die_at(F_s_unlink, 1);
+    (void)world_sql(db, "COMMIT");
+    _exit(0);
+  }
+  world_must(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status), "no commit of tables and keys to die in");
+  copy_folder(w, "case", "tied");
+  world_clean(w);
+}
+
 void world_make_images(const world *w) {
-  static const char *const made[] = {"case", "crash", "images", "prepared"};
-  for (size_t i = 0; i < 4; i++) world_must(mkdir(path_in(w, made[i], ""), 0700) == 0, "making %s", made[i]);
+  static const char *const made[] = {"case", "crash", "images", "prepared", "tied"};
+  for (size_t i = 0; i < sizeof made / sizeof *made; i++) world_must(mkdir(path_in(w, made[i], ""), 0700) == 0, "making %s", made[i]);
   make(w, "plain", "unix", NULL, NULL);
   make(w, "auto", "unix", "PRAGMA auto_vacuum=FULL", NULL);
   make(w, "persist", "unix", "PRAGMA journal_mode=PERSIST", NULL);
@@ -361,4 +452,8 @@ void world_make_images(const world *w) {
   make(w, "hot", "unix", "PRAGMA cache_size=2", "BEGIN; UPDATE t SET b = b || k, v = 0");
   make(w, "crashed", "pmem", NULL, "UPDATE t SET v = v + 1; DELETE FROM t WHERE k > 40");
   make_prepared(w);
+  make_keys(w, "keys", "unix", NULL, NULL);
+  make_keys(w, "wal keys", "unix", "PRAGMA journal_mode=WAL", NULL);
+  make_keys(w, "crashed keys", "pmem", NULL, "DELETE FROM keys WHERE key > 'user:5'; UPDATE keys SET value = 'x'");
+  make_tied(w);
 }

@@ -24,6 +24,9 @@ typedef struct world {
   sqlite3 *other;   /* a second one, NULL: none */
   bool unopened;     /* the operation could not open `db`: it has its message only */
   bool stock_second; /* b.db is stock SQLite's */
+  bool keys;         /* a.db has tables of keys, in a store beside it */
+  const char *vfs;   /* of a.db; NULL: pmem */
+  const char *aside; /* a store to which the case does not write once the operation is over; NULL: none */
   const char *options; /* of the URI, for every connection of the case */
   const char *target; /* a file that the operation makes besides */
   uint64_t undecided; /* content without a dead writer's commit, while nobody has taken over; 0: no such thing */
@@ -46,6 +49,8 @@ const char *world_path(const world *, const char *name);
 void world_clean(const world *);
 /* Copy an image with all its files: to a.db, or name.db. */
 void world_use(const world *, const char *image, const char *name);
+/* A database with keys that a crash left prepared in one commit with its tables. */
+void world_use_prepared_keys(const world *);
 /* Two databases that a crash left prepared in one commit, with its super-journal. */
 void world_use_prepared(const world *);
 bool world_remove_super(const world *); /* false: there is none */
@@ -66,10 +71,13 @@ void world_run(sqlite3 *, const char *sql);
 /* A commit of the operation: does nothing when enough have been done. */
 int world_commit(world *, sqlite3 *, const char *sql);
 
-/* A hash over every row of every table but `after`; 0: there are none. */
+/* Has a store that the connection uses been poisoned, be it the database's or one of keys?
+** `but`: whatever befell that one; NULL: none. */
+bool world_poisoned(sqlite3 *, const char *but);
+/* A hash over every row of every table but `after` and `later`; 0: there are none. */
 int world_content_of(sqlite3 *, uint64_t *);
-/* The same over all databases of the case, opened anew on this VFS, with an integrity_check;
-** `write`: and add a row to the table `after`. */
+/* The same over all databases of the case, opened anew on this VFS, each store checked too;
+** `write`: and add a row to `after`, with a key in `later` if there are keys. */
 int world_examine(const world *, const char *vfs, bool write, uint64_t *content);
 
 /* Another process, attached to a.db.  Once asked it tells what it finds, and ends. */

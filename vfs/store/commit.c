@@ -238,7 +238,7 @@ static int fill_gap(spm_conn *c, uint64_t to) {
 }
 
 int spm_write(spm_conn *c, uint64_t offset, uint32_t n, const void *bytes) {
-  if (!c->writing || c->stage == SPM_PREPARED)
+  if (!c->writing || c->stage >= SPM_PREPARED)
     return spm_error(SQLITE_IOERR_WRITE, "%s: write outside a transaction", c->store->path);
   if ((offset + n - 1) / SPM_BLOCK_SIZE > UINT32_MAX)
     return spm_error(SQLITE_FULL, "%s: a database here ends at 16 TiB", c->store->path);
@@ -266,7 +266,7 @@ int spm_write_truncate(spm_conn *c, uint64_t size) {
 int spm_write_edit(spm_conn *c, uint32_t block, uint8_t **bytes) {
   uint64_t start = (uint64_t)block * SPM_BLOCK_SIZE;
   bool fresh, behind = start >= c->size;
-  if (!c->writing || c->stage == SPM_PREPARED)
+  if (!c->writing || c->stage >= SPM_PREPARED)
     return spm_error(SQLITE_IOERR_WRITE, "%s: write outside a transaction", c->store->path);
   unstage(c);
   c->modified = true;
@@ -404,7 +404,7 @@ static int check_length(spm_store *s) {
 }
 
 int spm_commit_stage(spm_conn *c, const char *super) {
-  if (!c->modified || c->stage == SPM_PREPARED) return SQLITE_OK;
+  if (!c->modified || c->stage >= SPM_PREPARED) return SQLITE_OK;
   unstage(c);
   int rc = check_capacity(c);
   if (rc != SQLITE_OK) return rc; /* not for lack of room that a checkpoint could make */
@@ -436,6 +436,8 @@ static int save_images(spm_conn *c, uint64_t until, uint64_t newest) {
   atomic_thread_fence(memory_order_release); /* before the plain stores to the blocks (S12) */
   return SQLITE_OK;
 }
+
+static bool is_large(const spm_conn *c) { return c->txn.changed > SPM_SMALL_COMMIT; }
 
 /* A truncate between staging and here may have made blocks unchanged; they are
 ** counted all the same.  Blocks cut off still need images: they stand until the
@@ -469,12 +471,12 @@ static int commit_small(spm_conn *c, uint64_t until, uint64_t *newest) {
   return SQLITE_OK;
 }
 
-static int append_commit(spm_conn *c, bool later) {
+static int append_commit(spm_conn *c) {
   spm_store *s = c->store;
-  uint64_t offset = c->txn.tail.offset;
+  uint64_t offset = c->txn.durable_at = c->txn.tail.offset;
   int rc = c->stage == SPM_PREPARED ? spm_txn_settle(s, &c->txn, true, c->size)
                                     : spm_txn_commit(s, &c->txn, c->size);
-  if (rc == SQLITE_OK && !later) rc = spm_sync(&s->log);
+  if (rc == SQLITE_OK && !c->later) rc = spm_sync(&s->log);
   if (rc != SQLITE_OK) repudiate(c, offset);
   return rc;
 }
@@ -578,19 +580,18 @@ static void bar_readers(spm_conn *c) {
 void spm_commit_unsynced(spm_conn *c, bool unsynced) { c->unsynced = unsynced; }
 void spm_commit_at_once(spm_conn *c) { c->at_once = true; }
 
-int spm_commit_finish(spm_conn *c) {
-  if (!c->modified) return SQLITE_OK;
+int spm_commit_harden(spm_conn *c) {
+  if (!c->modified || c->stage == SPM_DURABLE) return SQLITE_OK;
   spm_store *s = c->store;
   int rc = c->stage == SPM_UNSTAGED ? spm_commit_stage(c, NULL) : SQLITE_OK;
-  uint64_t until = c->txn.tail.lsn + 1, began_ns = spm_count_begin(s);
+  c->began_ns = spm_count_begin(s);
   s->shm->saved_lsn = 0; /* an LSN that was rolled back is used again */
-  bool large = c->txn.changed > SPM_SMALL_COMMIT;
   if (rc == SQLITE_OK && spm_poisoned(s))
     rc = spm_error(SQLITE_IOERR, "%s: an earlier flush failed", s->path);
-  bool later = rc == SQLITE_OK && spm_pending_allowed(c);
-  if (rc == SQLITE_OK && !later) rc = spm_pending_flush(s);
-  if (rc == SQLITE_OK && large) rc = commit_large(c, until);
-  if (rc == SQLITE_OK) rc = append_commit(c, later);
+  c->later = rc == SQLITE_OK && spm_pending_allowed(c);
+  if (rc == SQLITE_OK && !c->later) rc = spm_pending_flush(s);
+  if (rc == SQLITE_OK && is_large(c)) rc = commit_large(c, c->txn.tail.lsn + 1);
+  if (rc == SQLITE_OK) rc = append_commit(c);
   if (rc != SQLITE_OK) {
     /* A prepared transaction is decided by its super-journal, which is gone by now:
     ** recovery will commit it.  Until then nobody may go on without it (S20). */
@@ -598,11 +599,20 @@ int spm_commit_finish(spm_conn *c) {
     (void)spm_commit_rollback(c);
     return rc == SQLITE_FULL ? rc : (rc & 0xff) == SQLITE_IOERR ? rc : SQLITE_IOERR;
   }
+  c->stage = SPM_DURABLE;
+  return SQLITE_OK;
+}
+
+int spm_commit_finish(spm_conn *c) {
+  if (!c->modified) return SQLITE_OK;
+  spm_store *s = c->store;
+  int rc = spm_commit_harden(c);
+  if (rc != SQLITE_OK) return rc;
   /* Durable, or as good as asked for: from here on the transaction is committed, come what may. */
-  uint64_t newest = 0;
-  if (!large) rc = commit_small(c, until, &newest);
+  uint64_t until = c->txn.tail.lsn, newest = 0;
+  if (!is_large(c)) rc = commit_small(c, until, &newest);
   spm_log_pos from = spm_committed(s->shm)->tail;
-  if (rc == SQLITE_OK) rc = later ? pend(c, until) : apply(c, from);
+  if (rc == SQLITE_OK) rc = c->later ? pend(c, until) : apply(c, from);
   if (rc != SQLITE_OK) {
     /* X could not be written: readers must not see half of it, nor, under COVERED, the
     ** state before.  The word stays marked, and recovery will REDO from the log: so it is
@@ -613,13 +623,13 @@ int spm_commit_finish(spm_conn *c) {
   }
   spm_publish(s, c->txn.tail, c->size, c->txn.txid + 1);
   c->marked = false;
-  if (later)
+  if (c->later)
     replace_pending(c, until, newest);
   else
     spm_pending_durable(s, until);
   uint64_t before = c->snapshot;
   spm_snapshot_advance(c, c->txn.tail.lsn, c->size);
-  spm_count_commit(s, c->txn.changed, began_ns);
+  spm_count_commit(s, c->txn.changed, c->began_ns);
   forget(c);
   c->txn.segment_count = 0; /* they belong to the log now */
   tidy(c, before);
@@ -652,10 +662,17 @@ static int trim_log(spm_conn *c) {
   return rc == SQLITE_OK ? spm_checkpoint_trim(s, spm_snapshot_alone(s, c->slot)) : rc;
 }
 
+/* Nobody has been told of the commit, and nobody must be by a recovery. */
+static int take_back(spm_conn *c) {
+  int rc = erase_head(c->store, c->txn.durable_at);
+  if (rc != SQLITE_OK) spm_poison(c->store);
+  return rc;
+}
+
 int spm_commit_rollback(spm_conn *c) {
   if (!c->modified) return SQLITE_OK;
   spm_store *s = c->store;
-  int rc = SQLITE_OK;
+  int rc = c->stage == SPM_DURABLE ? take_back(c) : SQLITE_OK;
   s->shm->counters.aborted++;
   if (c->marked) spm_unmark(s); /* X is untouched */
   c->marked = false;

@@ -5,8 +5,12 @@
 **
 **   stage     the difference against the committed blocks; log, file and image
 **             space reserved: whatever can fail, fails here (S10)
-**   finish    the commit record appended, ONE sync; then nothing can fail:
+**   harden    the commit record appended, ONE sync
+**   finish    that, if it has not been done; then nothing can fail:
 **             mark, save before-images, apply, publish (snapshot.h, S11, S12)
+**
+** Between the two a key-value table waits for SQLite, which listens to it before its own
+** commit and not after it.
 **
 ** Crash points and what the next one finds:
 **   before the sync        no valid commit record, or one that is valid by luck:

@@ -71,13 +71,15 @@ typedef struct spm_txn {
   spm_log_pos unstaged; /* tail and segments before staging, for a second stage  */
   uint32_t unstaged_segments;
   uint64_t prepared_at; /* byte in the log of its PREPARE record                 */
+  uint64_t durable_at;  /* of its COMMIT record, which is on media               */
   spm_record *record;   /* SPM_SEGMENT_SIZE bytes: the record being built        */
   uint32_t used;        /* payload bytes in it                                   */
   uint32_t changed;     /* blocks that differ                                    */
   bool starved;         /* it met a full disk                                    */
 } spm_txn;
 
-typedef enum spm_stage { SPM_UNSTAGED, SPM_STAGED, SPM_PREPARED } spm_stage;
+/* From PREPARED on nothing more is written. */
+typedef enum spm_stage { SPM_UNSTAGED, SPM_STAGED, SPM_PREPARED, SPM_DURABLE } spm_stage;
 
 struct spm_conn {
   spm_store *store;
@@ -97,6 +99,8 @@ struct spm_conn {
   bool unreadable;        /* its own commit is durable, and not in X, or by half */
   bool marked;            /* the published word says SMALL or COVERED on its behalf */
   spm_stage stage;
+  bool later;             /* its record is not synced (S13) */
+  uint64_t began_ns;      /* its commit */
   uint64_t size;          /* bytes of X as the transaction sees it */
   spm_writeset set;
   spm_txn txn;

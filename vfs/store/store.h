@@ -161,6 +161,9 @@ int spm_commit_stage(spm_conn *, const char *super) SPM_MUST_CHECK;
 ** or it must be durable on return, whatever the connection's durability. */
 void spm_commit_unsynced(spm_conn *, bool);
 void spm_commit_at_once(spm_conn *);
+/* Go up to the durability point: what follows is a commit that cannot fail, or a rollback,
+** which takes the record back.  Errors as of the commit. */
+int spm_commit_harden(spm_conn *) SPM_MUST_CHECK;
 /* Commit.  SQLITE_FULL or SQLITE_IOERR_*: the transaction is gone (V1). */
 int spm_commit_finish(spm_conn *) SPM_MUST_CHECK;
 /* Drop what was written; a prepared transaction gets a durable ABORT record. */
