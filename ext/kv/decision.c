@@ -192,7 +192,7 @@ int spm_decision_put(spm_kv *kv, const spm_decision *d) {
   make_key(d, key);
   int rc = spm_kv_tree(kv, SPM_DECISION_TREE, &tree);
   if (rc == SQLITE_NOTFOUND) rc = spm_kv_tree_create(kv, SPM_DECISION_TREE, &tree);
-  return rc == SQLITE_OK ? spm_tree_put(&tree, key, sizeof key, NULL, 0) : rc;
+  return rc == SQLITE_OK ? spm_tree_put(&tree, key, sizeof key, "", 0) : rc;
 }
 
 int spm_decision_forget(spm_kv *kv, const spm_decision *d) {
