@@ -47,6 +47,7 @@ int main(void) {
   srunner_add_suite(runner, zero_copy_suite());
   srunner_add_suite(runner, processes_suite());
   srunner_add_suite(runner, log_suite());
+  srunner_add_suite(runner, unlogged_suite());
   srunner_add_suite(runner, durability_suite());
   srunner_add_suite(runner, store_suite());
   srunner_add_suite(runner, recovery_suite());

@@ -22,6 +22,7 @@ START_TEST(superblock_is_pinned) {
   ck_assert_uint_eq(offsetof(spm_superblock, checkpoint), 64);
   ck_assert_uint_eq(offsetof(spm_superblock, logical_size), 88);
   ck_assert_uint_eq(offsetof(spm_superblock, next_txid), 96);
+  ck_assert_uint_eq(offsetof(spm_superblock, unlogged), 104);
   ck_assert_uint_eq(SPM_SUPERBLOCK_STRIDE, 4096);
   ck_assert_uint_eq(SPM_LOG_HEADER_SIZE, 8192);
   ck_assert_mem_eq(&(uint64_t){SPM_SUPERBLOCK_MAGIC}, "PmemLog1", 8);

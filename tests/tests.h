@@ -14,6 +14,7 @@ Suite *ddl_suite(void);
 Suite *format_suite(void);
 Suite *processes_suite(void);
 Suite *durability_suite(void);
+Suite *unlogged_suite(void);
 Suite *log_suite(void);
 Suite *store_suite(void);
 Suite *recovery_suite(void);

@@ -203,14 +203,19 @@ static int attach_once(spm_dbfile *f) {
 static int verify(spm_dbfile *f) {
   char *finding;
   int rc = spm_verify(f->path, &finding);
-  if (rc == SQLITE_OK) {
-    spm_conn_verified(f->conn);
-  } else {
-    spm_detach(f);
+  if (rc != SQLITE_OK)
     rc = spm_error(rc, "%s: recovery=full %s: %s", f->path, rc == SQLITE_CORRUPT ? "found" : "could not verify it",
                    finding ? finding : "no memory");
-  }
   sqlite3_free(finding);
+  if (rc == SQLITE_OK) rc = spm_conn_verified(f->conn);
+  if (rc != SQLITE_OK) spm_detach(f);
+  return rc;
+}
+
+static int begin_unlogged(spm_dbfile *f) {
+  spm_store_options options = spm_options_of_store(&f->options);
+  int rc = spm_store_configure(f->conn, &options);
+  if (rc != SQLITE_OK) spm_detach(f);
   return rc;
 }
 
@@ -223,6 +228,7 @@ int spm_attach(spm_dbfile *f) {
     if (!spm_passing(f)) parent_unlock(f);
   }
   if (rc == SQLITE_OK && f->conn != NULL && spm_conn_must_verify(f->conn)) rc = verify(f);
+  if (rc == SQLITE_OK && f->conn != NULL && spm_options_is(&f->options, SPM_OPTION_wal, "off")) rc = begin_unlogged(f);
   return rc == SQLITE_NOTFOUND ? SQLITE_BUSY : rc;
 }
 

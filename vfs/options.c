@@ -155,6 +155,7 @@ spm_store_options spm_options_of_store(const spm_options *o) {
   bool soon = spm_options_is(o, SPM_OPTION_mode, "async"), ticks = spm_options_is(o, SPM_OPTION_mode, "periodic");
   return (spm_store_options){.durability = soon ? SPM_DURABLE_SOON : ticks ? SPM_DURABLE_AT_TICKS : SPM_DURABLE_AT_ONCE,
                              .flush_interval_ns = o->number[SPM_OPTION_flush_interval],
+                             .unlogged = spm_options_is(o, SPM_OPTION_wal, "off"),
                              .recover_never = spm_options_is(o, SPM_OPTION_recovery, "none"),
                              .verify_first = spm_options_is(o, SPM_OPTION_recovery, "full"),
                              .log_size_max = o->number[SPM_OPTION_max_log_size],

@@ -24,7 +24,7 @@
   X(flush_interval, SECONDS, ANYTIME, "1", "0.001", "the most that mode=async and mode=periodic may lose to a power failure") \
   X(recovery, WORD, AT_OPEN, "checkpoint", "checkpoint|full|none",                           \
     "when it is opened first: replay the log; verify everything as well; or refuse what a crash left") \
-  X(wal, WORD, ANYTIME, "on", "on", "commits go through the log")                            \
+  X(wal, WORD, ANYTIME, "on", "on|off", "commits go through the log; or straight to the file, and a crash leaves it unusable")                            \
   X(max_log_size, BYTES, ANYTIME, "10M", "1M", "checkpoint before the log passes this many bytes") \
   X(checkpoint_interval, SECONDS, ANYTIME, "60", "0.001", "a checkpoint at least this often, while there are commits") \
   X(size, BYTES, ANYTIME, "0", "0", "the most bytes that the file may grow to; 0 is no limit")

@@ -186,7 +186,7 @@ static int verify(spm_kv *kv) {
   int rc = patiently(kv, spm_kv_snapshot_begin);
   if (rc == SQLITE_OK && spm_space_formatted(kv->conn)) rc = spm_kv_check(kv, keep_first, finding);
   spm_kv_snapshot_end(kv);
-  if (rc == SQLITE_OK) spm_conn_verified(kv->conn);
+  if (rc == SQLITE_OK) rc = spm_conn_verified(kv->conn);
   if (rc != SQLITE_CORRUPT || finding[0] == 0) return rc;
   return spm_error(rc, "%s: recovery=full found: %s", spm_kv_path(kv), finding);
 }
@@ -200,6 +200,7 @@ int spm_kv_open(const char *path, const spm_kv_options *options, spm_kv **made) 
   int rc = attach(path, options, &kv->conn);
   if (rc == SQLITE_OK) rc = get_ready(kv);
   if (rc == SQLITE_OK) rc = verify(kv);
+  if (rc == SQLITE_OK && options->store.unlogged) rc = spm_store_configure(kv->conn, &options->store);
   if (rc != SQLITE_OK) {
     spm_kv_close(kv, false);
     return plainly(rc);

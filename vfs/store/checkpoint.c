@@ -71,6 +71,7 @@ static int write_superblock(spm_store *s, bool clean) {
   spm_shm *shm = s->shm;
   spm_superblock block = {
       .clean = clean,
+      .unlogged = atomic_load(&shm->unlogged) != SPM_LOGGED,
       .sequence = shm->superblock_sequence + 1,
       .salt = shm->salt,
       .checkpoint = shm->checkpoint,

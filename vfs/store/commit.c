@@ -329,7 +329,7 @@ static int stage_block(spm_conn *c, spm_dirty *d) {
   d->from = 0;
   d->to = SPM_BLOCK_SIZE;
   if (d->whole || start + SPM_BLOCK_SIZE > c->snapshot_size)
-    return spm_txn_add(s, &c->txn, d->block, 0, SPM_BLOCK_SIZE, d->bytes);
+    return c->txn.bare ? SQLITE_OK : spm_txn_add(s, &c->txn, d->block, 0, SPM_BLOCK_SIZE, d->bytes);
   spm_diff diff;
   spm_diff_blocks(&diff, (const uint8_t *)spm_versions_current(s, d->block), d->bytes);
   d->changed = diff.count > 0;
@@ -338,7 +338,7 @@ static int stage_block(spm_conn *c, spm_dirty *d) {
   d->from = diff.range[0].offset;
   d->to = (uint16_t)(last->offset + last->length);
   int rc = SQLITE_OK;
-  for (uint32_t i = 0; rc == SQLITE_OK && i < diff.count; i++)
+  for (uint32_t i = 0; rc == SQLITE_OK && !c->txn.bare && i < diff.count; i++)
     rc = spm_txn_add(s, &c->txn, d->block, diff.range[i].offset, diff.range[i].length,
                      d->bytes + diff.range[i].offset);
   return rc;
@@ -346,6 +346,7 @@ static int stage_block(spm_conn *c, spm_dirty *d) {
 
 static int stage_log(spm_conn *c) {
   int rc = SQLITE_OK;
+  c->txn.bare = spm_unlogged(c->store) && c->set.resident == c->set.count;
   for (uint32_t i = 0; rc == SQLITE_OK && i < c->set.count; i++) {
     rc = stage_block(c, &c->set.dirty[i]);
     c->txn.changed += c->set.dirty[i].changed;
@@ -406,6 +407,8 @@ static int check_length(spm_store *s) {
 int spm_commit_stage(spm_conn *c, const char *super) {
   if (!c->modified || c->stage >= SPM_PREPARED) return SQLITE_OK;
   unstage(c);
+  if (super != NULL && spm_unlogged(c->store))
+    return spm_error(SQLITE_ERROR, "%s: with wal=off it has no part in a commit over several files", c->store->path);
   int rc = check_capacity(c);
   if (rc != SQLITE_OK) return rc; /* not for lack of room that a checkpoint could make */
   rc = check_log(c);
@@ -511,6 +514,19 @@ static int apply(spm_conn *c, spm_log_pos from) {
   return resident ? apply_set(c) : spm_apply_range(c->store, from, c->txn.tail.lsn, c->txn.txid, c->size);
 }
 
+/* No checkpoint will find these blocks in the log.  FILE has its sync when it is left. */
+static int apply_unlogged(spm_conn *c, spm_log_pos from) {
+  spm_store *s = c->store;
+  int rc = apply(c, from);
+  if (rc != SQLITE_OK || !s->data.media->persistent) return rc;
+  for (uint32_t i = 0; i < c->set.count; i++) {
+    const spm_dirty *d = &c->set.dirty[i];
+    if (d->changed && (uint64_t)d->block * SPM_BLOCK_SIZE < c->size)
+      spm_flush(&s->data, (uint64_t)d->block * SPM_BLOCK_SIZE, SPM_BLOCK_SIZE);
+  }
+  return spm_sync(&s->data);
+}
+
 static void forget(spm_conn *c) {
   spm_writeset_clear(&c->set);
   c->modified = c->unsynced = c->at_once = false;
@@ -588,7 +604,7 @@ int spm_commit_harden(spm_conn *c) {
   s->shm->saved_lsn = 0; /* an LSN that was rolled back is used again */
   if (rc == SQLITE_OK && spm_poisoned(s))
     rc = spm_error(SQLITE_IOERR, "%s: an earlier flush failed", s->path);
-  c->later = rc == SQLITE_OK && spm_pending_allowed(c);
+  c->later = rc == SQLITE_OK && (spm_unlogged(s) || spm_pending_allowed(c));
   if (rc == SQLITE_OK && !c->later) rc = spm_pending_flush(s);
   if (rc == SQLITE_OK && is_large(c)) rc = commit_large(c, c->txn.tail.lsn + 1);
   if (rc == SQLITE_OK) rc = append_commit(c);
@@ -612,7 +628,8 @@ int spm_commit_finish(spm_conn *c) {
   uint64_t until = c->txn.tail.lsn, newest = 0;
   if (!is_large(c)) rc = commit_small(c, until, &newest);
   spm_log_pos from = spm_committed(s->shm)->tail;
-  if (rc == SQLITE_OK) rc = c->later ? pend(c, until) : apply(c, from);
+  bool unlogged = spm_unlogged(s);
+  if (rc == SQLITE_OK) rc = unlogged ? apply_unlogged(c, from) : c->later ? pend(c, until) : apply(c, from);
   if (rc != SQLITE_OK) {
     /* X could not be written: readers must not see half of it, nor, under COVERED, the
     ** state before.  The word stays marked, and recovery will REDO from the log: so it is
@@ -623,10 +640,10 @@ int spm_commit_finish(spm_conn *c) {
   }
   spm_publish(s, c->txn.tail, c->size, c->txn.txid + 1);
   c->marked = false;
-  if (c->later)
-    replace_pending(c, until, newest);
-  else
+  if (!c->later)
     spm_pending_durable(s, until);
+  else if (!unlogged)
+    replace_pending(c, until, newest);
   uint64_t before = c->snapshot;
   spm_snapshot_advance(c, c->txn.tail.lsn, c->size);
   spm_count_commit(s, c->txn.changed, c->began_ns);

@@ -76,6 +76,7 @@ typedef struct spm_txn {
   uint32_t used;        /* payload bytes in it                                   */
   uint32_t changed;     /* blocks that differ                                    */
   bool starved;         /* it met a full disk                                    */
+  bool bare;            /* its log has nothing but that it was committed         */
 } spm_txn;
 
 /* From PREPARED on nothing more is written. */
@@ -135,5 +136,8 @@ static inline void spm_poison(spm_store *s) { atomic_store(&s->shm->poisoned, 1)
 /* Shared memory says what cannot be: whoever wrote there, nothing in it counts any more. */
 int spm_shm_broken(spm_store *, const char *what);
 static inline bool spm_poisoned(const spm_store *s) { return atomic_load(&s->shm->poisoned) != 0; }
+
+/* Do commits go straight to X (unlogged.h)? */
+static inline bool spm_unlogged(const spm_store *s) { return atomic_load(&s->shm->unlogged) == SPM_UNLOGGED; }
 
 #endif

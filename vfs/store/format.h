@@ -81,7 +81,8 @@ typedef struct spm_superblock {
   spm_log_pos checkpoint;        /*  64..87  where REDO begins              */
   uint64_t logical_size;         /*  88..95  bytes of X at the checkpoint   */
   uint64_t next_txid;            /*  96..103 above every txid used so far   */
-  uint8_t reserved[24];          /* 104..127 zero                           */
+  uint32_t unlogged;             /* 104..107 1: X is written without the log*/
+  uint8_t reserved[20];          /* 108..127 zero                           */
 } spm_superblock;
 
 enum {

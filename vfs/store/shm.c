@@ -63,6 +63,7 @@ int spm_shm_create(spm_store *s, const spm_superblock *block) {
   shm->size = sizeof *shm;
   memcpy(shm->life, s->life, SPM_LIFE_SIZE);
   shm->salt = block->salt;
+  atomic_store(&shm->unlogged, block->unlogged ? SPM_UNVERIFIED : SPM_LOGGED);
   shm->superblock_sequence = block->sequence;
   shm->superblock_size = shm->checkpoint_size = shm->covered_size = block->logical_size;
   shm->held_size = block->logical_size; /* holes may lie beyond: spm_data_grow() looks */

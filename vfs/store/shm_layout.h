@@ -40,6 +40,9 @@ enum { SPM_PHASE_IDLE = 0, SPM_PHASE_SMALL = 1, SPM_PHASE_COVERED = 2 };
 #define SPM_PUBLISHED_LSN(word) ((word) >> 2)
 #define SPM_PUBLISHED_PHASE(word) ((word)&3u)
 
+/* Commits go through the log; straight to X; and did so when their process died. */
+enum { SPM_LOGGED = 0, SPM_UNLOGGED = 1, SPM_UNVERIFIED = 2 };
+
 /* An owner word: bits 0..10 slot + 1, bits 11..29 generation; lock.c has the rest. */
 #define SPM_OWNER_SLOT_BITS 11u
 #define SPM_OWNER_SLOT_MASK ((1u << SPM_OWNER_SLOT_BITS) - 1)
@@ -144,6 +147,7 @@ typedef struct spm_shm {
   /* the writer lock: an owner word, or 0 */
   _Alignas(SPM_LINE_SIZE) _Atomic uint32_t writer;
   _Atomic uint32_t excluding; /* the owner word of a writer that lets nobody read, or 0 */
+  _Atomic uint32_t unlogged; /* SPM_LOGGED and so on; what the superblock says (unlogged.h) */
   _Atomic uint32_t verifier; /* the owner word of the first attachment while it verifies, or 0 */
   _Atomic uint32_t poisoned; /* a flush failed: nothing more is promised; set by anyone */
 

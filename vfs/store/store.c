@@ -19,6 +19,7 @@
 #include "snapshot.h"
 #include "superblock.h"
 #include "takeover.h"
+#include "unlogged.h"
 #include "version.h"
 #include "writeset.h"
 
@@ -246,7 +247,7 @@ static int take_durability(spm_conn *c, const spm_store_options *options) {
   int rc = SQLITE_OK;
   bool later = options->durability != SPM_DURABLE_AT_ONCE;
   pthread_mutex_lock(&registry_mutex);
-  if (later && !s->log.media->persistent && s->flusher == NULL) rc = start_flusher(s);
+  if (later && !s->log.media->persistent && !spm_unlogged(s) && s->flusher == NULL) rc = start_flusher(s);
   pthread_mutex_unlock(&registry_mutex);
   if (rc != SQLITE_OK) return rc;
   c->flush_interval_ns = options->flush_interval_ns;
@@ -307,6 +308,17 @@ static int refuse_recovery(const spm_store *s) {
                    s->path, s->log.path);
 }
 
+static int refuse_unlogged(const spm_store *s) {
+  return spm_error(SQLITE_CORRUPT,
+                   "%s was being written with wal=off when its process died, and may be half written: recovery=full"
+                   " opens it if it proves to be whole",
+                   s->path);
+}
+
+static int busy_unlogged(const spm_store *s) {
+  return spm_error(SQLITE_BUSY, "%s is being written with wal=off: no other connection can be had", s->path);
+}
+
 /* The first attachment is not through with it (recovery=full). */
 static int check_verified(const spm_store *s, const spm_store_options *options) {
   uint32_t verifier = atomic_load(&s->shm->verifier);
@@ -319,7 +331,11 @@ bool spm_conn_must_verify(const spm_conn *c) {
   return atomic_load(&c->store->shm->verifier) == spm_owner_word(c->store->shm, c->slot);
 }
 
-void spm_conn_verified(spm_conn *c) { atomic_store(&c->store->shm->verifier, 0); }
+int spm_conn_verified(spm_conn *c) {
+  int rc = spm_unlogged_accept(c);
+  if (rc == SQLITE_OK) atomic_store(&c->store->shm->verifier, 0);
+  return rc;
+}
 
 /* Gate held: nobody else has got in yet. */
 static void begin_verifying(spm_conn *c) {
@@ -335,8 +351,11 @@ static int join_or_recover(spm_store *s, const spm_store_options *options, bool 
   if (rc == SQLITE_OK) rc = map_data(s);
   if (rc != SQLITE_OK) return rc;
   *first = !spm_any_slot_alive(&s->locks);
-  if (*first) return options->recover_never && !block.clean ? refuse_recovery(s) : recover_store(s, &block);
+  if (*first && options->recover_never && !block.clean) return refuse_recovery(s);
+  if (*first && block.unlogged && !options->verify_first) return refuse_unlogged(s);
+  if (*first) return recover_store(s, &block);
   rc = spm_shm_join(s);
+  if (rc == SQLITE_OK && spm_unlogged(s)) rc = busy_unlogged(s);
   return rc == SQLITE_OK ? check_verified(s, options) : rc;
 }
 
@@ -363,6 +382,7 @@ static int join_new(const char *path, const spm_host *host, const spm_store_opti
 static int join_known(spm_store *s, const spm_host *host, const spm_store_options *options, spm_conn **made) {
   if (s->host == host) {
     int rc = check_verified(s, options);
+    if (rc == SQLITE_OK && spm_unlogged(s) && !options->unlogged) rc = busy_unlogged(s);
     return rc == SQLITE_OK ? connect(s, made) : rc;
   }
   return spm_error(SQLITE_CANTOPEN, "%s is open in this process as another kind of store", s->path);
@@ -452,7 +472,7 @@ int spm_store_create(const char *path, const spm_host *host, const spm_store_opt
 ** log, or an ordinary one. */
 static int end_life(spm_store *s) {
   spm_shm *shm = s->shm;
-  if (spm_writer_held(shm) || spm_poisoned(s)) return SQLITE_BUSY;
+  if (spm_writer_held(shm) || spm_poisoned(s) || atomic_load(&shm->unlogged) != SPM_LOGGED) return SQLITE_BUSY;
   uint8_t life[SPM_LIFE_SIZE];
   int rc = check_same_file(s);
   if (rc == SQLITE_OK) rc = s->host->identify(s->locks.fd, life);
@@ -499,6 +519,8 @@ void spm_store_detach(spm_conn *c, int (*exclude)(void *), void *argument) {
     spm_slot_release(s, c->slot);
   } else {
     stop_flusher(s);
+    if (spm_unlogged(s) && spm_unlogged_leave(c) != SQLITE_OK)
+      spm_notice("%s was written with wal=off, and could not be made whole", s->path);
     /* A writer that died is finished by a living attachment, this one. */
     if (spm_writer_held(s->shm)) {
       int rc = spm_takeover_if_dead(c);
@@ -512,9 +534,25 @@ void spm_store_detach(spm_conn *c, int (*exclude)(void *), void *argument) {
   pthread_mutex_unlock(&registry_mutex);
 }
 
+/* A flusher is an attachment, too, and has nothing to do without the log. */
+static int take_log(spm_conn *c, const spm_store_options *options) {
+  int rc = SQLITE_OK;
+  pthread_mutex_lock(&registry_mutex);
+  if (options->unlogged && !spm_unlogged(c->store)) {
+    stop_flusher(c->store);
+    rc = spm_unlogged_enter(c);
+  } else if (!options->unlogged && spm_unlogged(c->store)) {
+    rc = spm_unlogged_leave(c);
+  }
+  pthread_mutex_unlock(&registry_mutex);
+  return rc;
+}
+
 int spm_store_configure(spm_conn *c, const spm_store_options *options) {
-  take_options(c->store, options);
-  return take_durability(c, options);
+  int turned = take_log(c, options);
+  int rc = take_durability(c, options);
+  if (turned == SQLITE_OK) take_options(c->store, options);
+  return turned == SQLITE_OK ? rc : turned;
 }
 
 spm_store_options spm_store_configured(const spm_conn *c) {
@@ -626,6 +664,7 @@ static int checkpoint_store(spm_store *s, void *argument) {
 static int flush(spm_store *s) {
   if (spm_poisoned(s))
     return spm_error(SQLITE_IOERR, "%s: an earlier flush failed; close it everywhere to recover it from media", s->path);
+  if (spm_unlogged(s)) return spm_error(SQLITE_BUSY, "%s: with wal=off nothing is durable before wal=on", s->path);
   return spm_pending_sync(s);
 }
 

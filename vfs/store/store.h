@@ -46,6 +46,7 @@ typedef struct spm_store_options {
   uint64_t log_size_max;           /* bytes; never below some segments */
   uint64_t size_max;               /* bytes X may grow to; 0: no limit */
   uint64_t checkpoint_interval_ns; /* 0: only the log's size calls for checkpoints */
+  bool unlogged;                   /* wal=off: of the store, while this process has it */
   bool recover_never;              /* a store that needs recovery is refused, as it is */
   bool verify_first;               /* the first attachment has to, before others are let in */
   bool verifying;                  /* is let in, for it belongs to who does that */
@@ -61,7 +62,7 @@ int spm_store_join(const char *path, const spm_host *, const spm_store_options *
 /* Has this connection to look at the whole store, before it uses it and others may attach?
 ** And: it has, and found nothing wrong. */
 bool spm_conn_must_verify(const spm_conn *);
-void spm_conn_verified(spm_conn *);
+int spm_conn_verified(spm_conn *) SPM_MUST_CHECK;
 /* Begin a life: make log and shared memory for the unstamped file `path`, stamp it.
 ** The caller keeps stock SQLite out until this returns. */
 int spm_store_create(const char *path, const spm_host *, const spm_store_options *, spm_conn **)

@@ -25,7 +25,7 @@ static bool superblock_sane(const spm_superblock *block) {
          block->checkpoint.offset < spm_segment_offset(SPM_SEGMENT_COUNT) &&
          block->checkpoint.offset % SPM_LINE_SIZE == 0 && block->checkpoint.lsn != 0 &&
          block->checkpoint.lsn < SPM_LSN_END && block->next_txid != 0 && block->next_txid < SPM_TXID_END &&
-         block->logical_size <= SPM_DATA_SIZE_MAX;
+         block->logical_size <= SPM_DATA_SIZE_MAX && block->unlogged <= 1;
 }
 
 int spm_superblock_read(spm_region *log, spm_superblock *chosen) {
