@@ -682,6 +682,30 @@ START_TEST(statements_that_run_are_left_alone) {
 }
 END_TEST
 
+/* The anchor's table goes with the transaction that made it, with a savepoint, by a DROP: the
+** next transaction has one again. */
+START_TEST(an_anchor_that_is_gone_is_made_again) {
+  static const char *const causes[] = {"BEGIN; SELECT * FROM t; ROLLBACK", "BEGIN; SAVEPOINT s; SELECT * FROM t; ROLLBACK TO s; COMMIT",
+                                       "BEGIN; SELECT * FROM t; COMMIT; DROP TABLE pmemkv_anchor; CREATE TABLE IF NOT EXISTS o(x)"};
+  sqlite3 *other = other_with("t", "");
+  run(other, "INSERT INTO t VALUES(1, 0)");
+  for (size_t i = 0; i < sizeof causes / sizeof *causes; i++) {
+    sqlite3 *db = meet(&homes[_i]);
+    run(db, "CREATE VIRTUAL TABLE IF NOT EXISTS t USING pmemkv(path='%s')", store);
+    close_db(db);
+    db = meet(&homes[_i]);
+    run(db, "%s; BEGIN", causes[i]);
+    expect(db, "SELECT count(*) FROM t", "1");
+    run(other, "UPDATE t SET value = value + 1");
+    ck_assert_msg(number(db, "SELECT value FROM t") == (int64_t)i, "after %s", causes[i]);
+    run(db, "COMMIT");
+    ck_assert_int_eq(number(db, "SELECT value FROM t"), (int64_t)i + 1);
+    close_db(db);
+  }
+  close_db(other);
+}
+END_TEST
+
 START_TEST(the_anchor_is_for_nothing_else) {
   sqlite3 *db = meet_with_rows(&homes[3]);
   expect_code(db, "INSERT INTO pmemkv_anchor VALUES(1)", SQLITE_READONLY);
@@ -728,6 +752,7 @@ Suite *ddl_suite(void) {
   tcase_add_loop_test(c, where_it_is_forbidden_ddl_takes_effect_at_once, 0, HOMES);
   tcase_add_loop_test(c, a_connection_for_queries_reads_by_statement, 0, LASTING);
   tcase_add_loop_test(c, statements_that_run_are_left_alone, 0, LASTING);
+  tcase_add_loop_test(c, an_anchor_that_is_gone_is_made_again, 0, LASTING);
   tcase_add_test(c, the_anchor_is_for_nothing_else);
   return suite;
 }

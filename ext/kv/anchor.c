@@ -15,13 +15,12 @@
 typedef struct mooring {
   struct mooring *next; /* of all connections of the process */
   sqlite3 *db;
-  uint32_t anchors;    /* that there are */
-  uint32_t cast;       /* of which this many will tell of the end of the present transaction */
-  bool refused;        /* one could not be made, and the attempt may be in the way of statements */
-  bool doubtful;       /* it may have been made after a savepoint that was rolled back */
-  bool query_only;     /* it was when one was last cast */
+  uint32_t anchors; /* that there are */
+  uint32_t cast;    /* of which this many will tell of the end of the present transaction */
+  bool doubtful;    /* the schema was read again: their table may be gone */
+  bool refused;     /* it could not be made, and the attempt may be in the way of statements */
+  bool query_only;  /* the connection was when one was last cast */
   sqlite3_stmt *caster;
-  bool casting, stale; /* the statement runs; and is to go then */
 } mooring;
 
 typedef struct anchor {
@@ -57,22 +56,17 @@ static int make(mooring *m) {
   return sqlite3_exec(m->db, MAKE, NULL, NULL, NULL);
 }
 
-/* The statement keeps its anchor connected, also one whose table is gone, and SQLite will
-** not close the connection as long as it is there. */
+/* The statement keeps its anchor connected, and as long as it is there SQLite will not close
+** the connection. */
 static void forget_caster(mooring *m) {
-  m->stale = m->casting;
-  if (m->casting) return;
   (void)sqlite3_finalize(m->caster);
   m->caster = NULL;
 }
 
-/* Its transaction may be rolled back in the middle: SQLITE_INTERRUPT does that. */
 static int run_caster(mooring *m) {
-  m->casting = true;
   (void)sqlite3_step(m->caster);
   int rc = sqlite3_reset(m->caster);
-  m->casting = false;
-  if (rc != SQLITE_OK || m->stale) forget_caster(m);
+  if (rc != SQLITE_OK) forget_caster(m);
   return rc;
 }
 
@@ -110,13 +104,17 @@ static bool is_running(sqlite3 *db) {
 }
 
 /* An attempt that fails resets the schema, if it got that far, and SQLite prepares the
-** statement again, and again: so there is one only. */
+** statement again, and again: so there is one only.  (PRAGMA temp_store, when there was one
+** before, makes it fail: SQLite keeps the number of the old schema until somebody looks.) */
 void spm_anchor_prepare(sqlite3 *db) {
   mooring *m = find(db);
   if (m->refused || (m->anchors > 0 && !m->doubtful)) return;
   if (!is_running(db) && !is_query_only(db)) m->refused = make(m) != SQLITE_OK;
 }
 
+void spm_anchor_doubt(sqlite3 *db) { find(db)->doubtful = true; }
+
+/* Whoever casts is a session, so the statement does not run then. */
 void spm_anchor_rest(sqlite3 *db) {
   mooring *m = find(db);
   if (m->caster != NULL && spm_session_following(db, NULL) == NULL) forget_caster(m);
@@ -190,11 +188,7 @@ static int end(anchor *a, void (*how)(spm_session *)) {
 
 static void commit_one(spm_session *s) { (void)spm_together_commit(s); }
 static int commit(sqlite3_vtab *vtab) { return end((anchor *)vtab, commit_one); }
-
-static int rollback(sqlite3_vtab *vtab) {
-  forget_caster(((anchor *)vtab)->at); /* the table may go, too */
-  return end((anchor *)vtab, spm_together_rollback);
-}
+static int rollback(sqlite3_vtab *vtab) { return end((anchor *)vtab, spm_together_rollback); }
 
 /* One that was just made has not been told of xBegin. */
 static int savepoint(sqlite3_vtab *vtab, int number) {
@@ -210,9 +204,6 @@ static int release(sqlite3_vtab *vtab, int number) {
 }
 
 static int rollback_to(sqlite3_vtab *vtab, int number) {
-  mooring *m = ((anchor *)vtab)->at;
-  m->doubtful = true;
-  forget_caster(m);
   for (spm_session *s = NULL; (s = following((anchor *)vtab, s)) != NULL;) spm_kvtxn_rollback_to(s, number);
   return SQLITE_OK;
 }

@@ -49,6 +49,8 @@
 
 int spm_anchor_register(sqlite3 *) SPM_MUST_CHECK;
 
+/* A table is connected, so the schema was read, or read again, maybe without the anchor's. */
+void spm_anchor_doubt(sqlite3 *);
 /* A statement that reads is being prepared: have one then, if this is the moment. */
 void spm_anchor_prepare(sqlite3 *);
 /* A statement is about to read.  Its transaction begins here, if it is an explicit one. */

@@ -202,6 +202,7 @@ static int create(sqlite3 *db, void *aux, int argc, const char *const *argv, sql
 /* Succeeds without a store: a table whose store is lost can still be dropped (K5). */
 static int connect(sqlite3 *db, void *aux, int argc, const char *const *argv, sqlite3_vtab **out, char **error) {
   (void)aux;
+  spm_anchor_doubt(db);
   return new_table(db, argc, argv, false, (spm_table **)out, error);
 }
 
