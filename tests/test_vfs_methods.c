@@ -210,6 +210,15 @@ START_TEST(locks_say_what_the_pager_understands) {
   ck_assert_int_eq(unlock(f, SQLITE_LOCK_SHARED), SQLITE_OK);
   run(a, "BEGIN IMMEDIATE; COMMIT");
   ck_assert_int_eq(unlock(f, SQLITE_LOCK_NONE), SQLITE_OK);
+  /* Refused for a reader in exclusive mode: SHARED stays, the writer's lock does not. */
+  sqlite3 *holder = open_pmem(path);
+  run(holder, "PRAGMA locking_mode = EXCLUSIVE; SELECT * FROM t");
+  ck_assert_int_eq(lock(f, SQLITE_LOCK_SHARED), SQLITE_OK);
+  ck_assert_int_eq(lock(f, SQLITE_LOCK_EXCLUSIVE), SQLITE_BUSY);
+  ck_assert_int_eq(reserved(f), 0);
+  run(a, "BEGIN IMMEDIATE; ROLLBACK");
+  ck_assert_int_eq(unlock(f, SQLITE_LOCK_NONE), SQLITE_OK);
+  close_db(holder);
   close_db(a);
   close_db(b);
 }

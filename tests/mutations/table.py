@@ -16,7 +16,7 @@ def crash(workload, medium="pmem", units=72, images=1800, nested=12, seed=202601
 
 def suite(name, case=None):
     only = f"CK_RUN_CASE='{case}' " if case else ""
-    return ("build/tests", f"CK_RUN_SUITE={name} {only}./tests/run.sh")
+    return ("build/tests", f"CK_RUN_SUITE='{name}' {only}./tests/run.sh")
 
 
 def case(name, part):
@@ -364,6 +364,53 @@ MUTATIONS = [
     dict(name="placeholder-lost", rule="V5", what="a placeholder that lost its bytes is taken for another's file",
          edits=[("vfs/stamp.c", "n == 0 || lost_placeholder(header, n)", "n == 0 || (lost_placeholder(header, n) && header == NULL)")],
          catcher=crash("life")),
+    # ---- what SQLite is told (V1 to V9) ----
+    dict(name="busy-at-phasetwo", rule="V1", what="a commit that failed is told as busy, and the pager takes it for done",
+         edits=[("vfs/dbfile.c", "return rc == SQLITE_FULL || (rc & 0xff) == SQLITE_IOERR ? rc : SQLITE_IOERR;", "return SQLITE_BUSY;")],
+         catcher=suite("vfs", "methods")),
+    dict(name="child-journals-hidden", rule="V7", what="who looks whether a child names the super-journal is shown the journal in memory",
+         edits=[("vfs/vfs.c", "if (f == NULL || (flags & SQLITE_OPEN_SUPER_JOURNAL)) return", "if (f == NULL) return")],
+         catcher=suite("multi", "plain")),
+    dict(name="overtaken-is-plain-busy", rule="V2", what="RESERVED on an overtaken snapshot says plain busy, as if waiting helped",
+         edits=[("vfs/dbfile.c", "    rc = spm_write_begin(f->conn);\n  } else if", "    rc = plain_busy(spm_write_begin(f->conn));\n  } else if")],
+         catcher=suite("vfs", "sharing")),
+    dict(name="exclusive-is-not-plain", rule="V2", what="EXCLUSIVE says a busy that the pager does not understand",
+         edits=[("vfs/dbfile.c", "int rc = plain_busy(spm_write_begin(f->conn));", "int rc = spm_write_begin(f->conn);")],
+         catcher=suite("vfs", "methods")),
+    dict(name="refused-exclusive-keeps-the-lock", rule="V2", what="EXCLUSIVE that is refused straight from SHARED leaves the writer's lock behind",
+         edits=[("vfs/dbfile.c", "  if (rc != SQLITE_OK && f->lock < SQLITE_LOCK_RESERVED) (void)spm_write_end(f->conn);\n", "")],
+         catcher=suite("vfs", "methods")),
+    dict(name="pending-survive-a-rollback", rule="V3", what="in exclusive mode the writes of a rolled back transaction go into the next",
+         edits=[("vfs/dbfile.c", "  if (spm_conn_modified(f->conn)) { /* V3:", "  if (f->conn == NULL) { /* V3:")],
+         catcher=suite("vfs", "methods")),
+    dict(name="exclusive-readers-hold-nothing", rule="V3", what="a reader in exclusive mode lets others commit",
+         edits=[("vfs/dbfile.c", "f->exclusive ? spm_snapshot_hold(f->conn) : spm_snapshot_begin(f->conn)", "spm_snapshot_begin(f->conn)")],
+         catcher=suite("vfs", "sharing")),
+    dict(name="counter-stands-still", rule="V4", what="a commit for which SQLite did not count leaves the counter as it was",
+         edits=[("vfs/dbfile.c", "  if ((int32_t)(wanted - old) <= 0) wanted = old + 1;\n", "  (void)old;\n")],
+         catcher=suite("vfs", "sharing")),
+    dict(name="stamp-shown", rule="V5", what="SQLite is shown the stamp",
+         edits=[("vfs/dbfile.c", "  if (at < SPM_HEADER_SIZE) spm_stamp_show(to, at, there);\n", "")],
+         catcher=suite("vfs", "methods")),
+    dict(name="wal-format-stays", rule="V5", what="a file that comes in WAL mode stays so",
+         edits=[("vfs/dbfile.c", "if (rc == SQLITE_OK && offset == 0) refuse_wal(from);", "if (rc != SQLITE_OK && offset == 0) refuse_wal(from);")],
+         catcher=suite("vfs", "pages")),
+    dict(name="nolock-taken", rule="V6", what="nolock=1 is taken, and no lock with it",
+         edits=[("vfs/dbfile.c", "if (sqlite3_uri_boolean(f->path, \"nolock\", 0))", "if (sqlite3_uri_boolean(f->path, \"nolock\", 0) && f->parent == NULL)")],
+         catcher=suite("vfs", "sharing")),
+    dict(name="short-read-unfilled", rule="V7", what="a short read leaves what was in the buffer",
+         edits=[("vfs/dbfile.c", "  memset((char *)to + got, 0, (uint64_t)n - got);\n  return SQLITE_IOERR_SHORT_READ;",
+                 "  (void)to, (void)n, (void)got;\n  return SQLITE_IOERR_SHORT_READ;")],
+         catcher=suite("vfs", "methods")),
+    dict(name="nobody-reserved", rule="V7", what="xCheckReservedLock says that nobody writes",
+         edits=[("vfs/dbfile.c", "*reserved = spm_conn_writer_exists(f->conn);", "*reserved = f->conn == NULL;")],
+         catcher=suite("vfs", "methods")),
+    dict(name="first-page-in-place", rule="V9", what="page 1 is read in place, stamp and all",
+         edits=[("vfs/dbfile.c", "offset < SPM_BLOCK_SIZE || offset + n > f->mmap_limit", "offset + n > f->mmap_limit")],
+         catcher=suite("zero copy")),
+    dict(name="limit-moved-under-pointers", rule="V9", what="the limit of mmap_size changes while SQLite holds pointers",
+         edits=[("vfs/control.c", "if (limit >= 0 && f->fetched == 0) f->mmap_limit = limit;", "if (limit >= 0) f->mmap_limit = limit;")],
+         catcher=suite("zero copy")),
     # ---- several databases ----
     dict(name="stub-skipped", rule="S20", what="no stub journal names the super-journal",
          edits=[("vfs/dbfile.c", "rc = f->super ? spm_super_stub(f->path, super) : SQLITE_NOMEM;",
