@@ -251,7 +251,10 @@ void bank_write(bank_board *b, void *member) {
   const bank_member *m = member;
   uint64_t random = m->seed;
   int64_t sequence;
-  sqlite3 *db = bank_open(b, m->path, "pmem", "&pmem_max_log_size=2M");
+  const char *later = m->number % 3 == 0 ? "&pmem_mode=async&pmem_flush_interval=0.1" : "";
+  char options[100];
+  (void)snprintf(options, sizeof options, "&pmem_max_log_size=2M%s", later);
+  sqlite3 *db = bank_open(b, m->path, "pmem", options);
   if (m->number % 2 == 0) bank_insist(b, db, "PRAGMA cache_size=10");
   while (!atomic_load(&b->stop)) {
     if (bank_transaction(b, db, m->number, &random, &sequence) == SQLITE_OK) {
