@@ -7,8 +7,8 @@
 #include "steps.h"
 
 #include "../vfs/store/apply.h"
-#include "../vfs/store/commit.h"
 #include "../vfs/store/pending.h"
+#include "../vfs/store/writer.h"
 
 #include <dirent.h>
 #include <signal.h>

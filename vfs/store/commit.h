@@ -1,5 +1,5 @@
 /*
-** commit.h - the writing side of a connection: lock, write set, stage, commit.
+** commit.h - committing what a connection has written, or dropping it.
 **
 ** One durability point a commit (S4):
 **
@@ -27,17 +27,7 @@
 
 #include "core.h"
 
-/* The calls themselves are the store's own interface: store.h. */
+/* The calls themselves, spm_commit_stage() and so on, are the store's own interface. */
 #include "store.h"
-
-/* Read what the transaction sees; [offset, offset + n) below its size. */
-int spm_write_read(spm_conn *, uint64_t offset, uint32_t n, void *to) SPM_MUST_CHECK;
-
-/* The writer lock without a transaction; SQLITE_BUSY.  A dead owner is taken over. */
-int spm_lock_acquire(spm_conn *) SPM_MUST_CHECK;
-void spm_lock_release(spm_conn *);
-
-/* Has the transaction written to these bytes' blocks, or cut them off? */
-bool spm_write_touches(const spm_conn *, uint64_t offset, uint32_t n);
 
 #endif

@@ -6,9 +6,9 @@
 ** snapshot, and, while it writes, a write set and a place in the log.
 **
 ** Order of inclusion, downward only:
-**   store > recovery > flusher > checkpoint, commit > pending, snapshot > version, writeset,
-**         growth > log
-**         > superblock, shm > lock, region > error, format
+**   store > recovery > flusher, unlogged > writer > checkpoint, commit > write, pending
+**         > snapshot > version, writeset, growth > log > superblock, shm > lock, region
+**         > error, format
 */
 #ifndef SPM_CORE_H
 #define SPM_CORE_H

@@ -3,9 +3,9 @@
 */
 #include "flusher.h"
 
-#include "commit.h"
 #include "counters.h"
 #include "pending.h"
+#include "writer.h"
 
 #include <signal.h>
 #include <stdlib.h>

@@ -4,8 +4,8 @@
 #include "unlogged.h"
 
 #include "checkpoint.h"
-#include "commit.h"
 #include "snapshot.h"
+#include "writer.h"
 
 #define GATE_PATIENCE_MS 5000u
 
