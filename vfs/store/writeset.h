@@ -2,7 +2,7 @@
 ** writeset.h - the blocks a transaction has written, in this process's memory.
 **
 ** A hash of whole blocks.  Past a limit the oldest content moves to the log as
-** records that do not commit (commit.c), and the set keeps only where it stands.
+** records that do not commit (write.c), and the set keeps only where it stands.
 ** Belongs to one connection; takes no lock.
 */
 #ifndef SPM_WRITESET_H
