@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COMMITS 600u /* of one block each: a step sees some four of them */
+#define COMMITS 600u /* of one block each: a step sees some two of them */
 
 static void set_interval(spm_conn *c, uint64_t ns) {
   x_ok(spm_store_configure(c, &(spm_store_options){.log_size_max = 10u << 20, .checkpoint_interval_ns = ns}));
@@ -63,7 +63,7 @@ START_TEST(steps_go_on_to_what_was_due) {
     x_commit(c, steps % 300, 1, steps);
   }
   ck_assert_uint_ge(steps, _i == X_PMEM ? 20 : 1);
-  ck_assert_uint_le(steps, _i == X_PMEM ? 200 : 1);
+  ck_assert_uint_le(steps, _i == X_PMEM ? 400 : 1);
   ck_assert_uint_gt(c->store->shm->superblock_sequence, superblock);
   ck_assert_uint_eq(c->store->shm->checkpoint_due, 0);
   uint64_t rest = c->store->shm->checkpoint.lsn;
@@ -74,7 +74,7 @@ START_TEST(steps_go_on_to_what_was_due) {
   x_detach_dirty(c);
   c = x_join(copy);
   ck_assert_uint_ge(c->store->shm->report.from_lsn, due);
-  ck_assert_uint_le(c->store->shm->report.records, steps + 1);
+  ck_assert_uint_le(c->store->shm->report.records, steps + 10); /* some lead to the next segment */
   x_detach(c);
   free(copy);
 }
@@ -120,7 +120,31 @@ START_TEST(a_clock_behind_the_last_checkpoint) {
 }
 END_TEST
 
+/* The log never gets to its limit, where one commit would have to pay for all of it; nor does
+** any free more than a few segments, whatever commits add. */
+START_TEST(steps_keep_up_with_commits) {
+  static const uint32_t blocks[] = {1, 3, 10, 30, 100};
+  x_medium(X_PMEM);
+  spm_conn *c = x_create(x_new("x.db", 400));
+  const spm_shm *shm = c->store->shm;
+  const uint32_t limit = (10u << 20) / SPM_SEGMENT_SIZE;
+  set_interval(c, 0);
+  uint32_t n = blocks[_i], most = 0;
+  for (uint32_t i = 0; i < 30000000u / (n * SPM_BLOCK_SIZE); i++) {
+    uint32_t before = shm->segments_used;
+    x_commit(c, i * 7 % 300, n, i + 1);
+    ck_assert_uint_lt(shm->segments_used, limit);
+    ck_assert_uint_le(before, shm->segments_used + 4);
+    if (shm->segments_used > most) most = shm->segments_used;
+  }
+  ck_assert_uint_gt(most, limit / 2);
+  ck_assert_uint_gt(shm->counters.checkpoints, 20);
+  x_detach(c);
+}
+END_TEST
+
 void store_checkpoint(TCase *tcase) {
+  tcase_add_loop_test(tcase, steps_keep_up_with_commits, 0, 5);
   tcase_add_loop_test(tcase, nothing_is_due_before_its_time, 0, X_MEDIA);
   tcase_add_loop_test(tcase, steps_go_on_to_what_was_due, 0, X_MEDIA);
   tcase_add_loop_test(tcase, rare_commits_do_not_put_it_off, 0, X_MEDIA);

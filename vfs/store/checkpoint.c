@@ -10,7 +10,8 @@
 
 #include <string.h>
 
-#define STEP_BYTES 16384u /* of log a step looks at: microseconds of work */
+#define STEP_BYTES 8192u /* of log a step looks at: microseconds of work     */
+#define STEP_GROWTH 8u   /* it doubles so often until the log is at its limit */
 
 /* ------------------------------------------------- lines to be flushed -- */
 
@@ -209,6 +210,13 @@ static int step_due(spm_store *s, uint64_t quarters) {
   return rc;
 }
 
+/* Commits may add more to the log than a small step takes: the fuller it is above one half,
+** the larger the step, so that it settles where both are equal, and nobody pays for all. */
+static uint64_t step_bytes(uint32_t used, uint32_t keep) {
+  uint32_t half = keep / 2;
+  return (uint64_t)STEP_BYTES << (used > half ? (used - half - 1) * STEP_GROWTH / half : 0);
+}
+
 int spm_checkpoint_step(spm_store *s, bool alone) {
   spm_shm *shm = s->shm;
   uint32_t keep = keep_segments(s);
@@ -226,7 +234,7 @@ int spm_checkpoint_step(spm_store *s, bool alone) {
     return shm->segments_used >= keep ? spm_checkpoint_all(s) : SQLITE_OK;
   if (shm->segments_used <= keep / 2) return SQLITE_OK;
   const spm_state *state = spm_committed(shm);
-  return state->tail.lsn - shm->checkpoint.lsn < 16 ? SQLITE_OK : advance(s, STEP_BYTES);
+  return state->tail.lsn - shm->checkpoint.lsn < 16 ? SQLITE_OK : advance(s, step_bytes(shm->segments_used, keep));
 }
 
 int spm_checkpoint_restart(spm_store *s, bool clean) {
