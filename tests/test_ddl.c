@@ -743,6 +743,7 @@ Suite *ddl_suite(void) {
   tcase_add_loop_test(c, short_sequences_of_ddl_and_savepoints, LASTING, HOMES);
   tcase_add_loop_test(c, long_sequences_of_ddl_and_savepoints, 0, HOMES);
   c = new_case(suite, "killed");
+  tcase_set_tags(c, "every-step");
   tcase_add_loop_test(c, killed_at_every_step, 0, LASTING * ENDINGS);
   c = new_case(suite, "reading");
   tcase_add_loop_test(c, a_transaction_that_reads_has_one_snapshot, 0, HOMES);
