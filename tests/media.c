@@ -215,7 +215,7 @@ static void throw_coins(tracked *copy, const tracked *t, media_loss loss, uint64
   *copy = *t;
   copy->durable = malloc(t->size + 1);
   if (copy->durable == NULL) abort();
-  memcpy(copy->durable, t->durable, t->size);
+  if (t->size > 0) memcpy(copy->durable, t->durable, t->size);
   for (const pending *p = oldest_pending; loss != MEDIA_LOSE_ALL && p != NULL; p = p->next) {
     if (p->of != t) continue;
     extend(copy, p->offset + p->length);

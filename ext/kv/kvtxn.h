@@ -11,8 +11,9 @@
 **   lock      become the writer; if others have committed since that snapshot, compare
 **             what was written (and, serializable, what was read) with what is there now
 **             (K6); make, drop and rename trees (ddl.h), put the write set into them
-**   stage     reserve whatever could fail, or be prepared: together.h
-**   commit    one durability point
+**   stage     become durable, or be prepared: together.h.  SQLite listens to no error after
+**             this; should it give up itself, the record is taken back
+**   commit    publish what is durable
 **   rollback  drop it all, at any time before
 **
 ** First committer wins: who comes later and finds a key of its own changed is told

@@ -10,7 +10,7 @@
 **      the stores' locks held; this way COMMIT is refused before anything is locked
 **   2  each store: lock, validate, put the write set into its trees (kvtxn.h); in the
 **      order of their ids, so that no two transactions wait for each other
-**   3  with one store and nothing else changed: stage; its commit is the transaction's.
+**   3  with one store and nothing else changed: its commit is the transaction's, and durable here.
 **      With tables changed: a row in their database decides, every store is prepared.
 **      With several stores only: a key in the first one decides, the others are prepared
 **

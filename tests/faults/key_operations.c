@@ -154,6 +154,15 @@ static int all_three(world *w) {
   return world_commit(w, w->db, "BEGIN; UPDATE t SET v = 3; INSERT INTO keys VALUES(3, 3); INSERT INTO second VALUES(3, 3); COMMIT");
 }
 
+/* The tree goes with the commit of the schema (K3); with the last one the store itself. */
+static int drop(world *w) { return world_commit(w, w->db, "DROP TABLE keys"); }
+static int rename_it(world *w) {
+  return world_commit(w, w->db, "BEGIN; INSERT INTO keys VALUES('renamed', 1); ALTER TABLE keys RENAME TO locks; UPDATE t SET v = 4; COMMIT");
+}
+static int create_and_roll_back(world *w) {
+  return world_sql(w->db, "BEGIN; CREATE VIRTUAL TABLE more USING pmemkv(); INSERT INTO more VALUES(1, 1); DROP TABLE keys; ROLLBACK");
+}
+
 /* What the functions pmem_check(), pmem_shrink() and pmem_checkpoint() do. */
 static bool ignore(void *argument, const char *text) { return (void)argument, (void)text, true; }
 
@@ -199,6 +208,9 @@ const operation key_operations[] = {
     {.name = "keys: with a WAL", .prepare = on_wal, .act = both, .commits = 2},
     {.name = "keys: two stores", .prepare = two_stores, .act = two, .commits = 1},
     {.name = "keys: two, with tables", .prepare = two_stores, .act = all_three, .commits = 1},
+    {.name = "keys: drop", .prepare = attached, .act = drop, .commits = 1},
+    {.name = "keys: rename", .prepare = attached, .act = rename_it, .commits = 1, .stride = 3},
+    {.name = "keys: DDL, rolled back", .prepare = attached, .act = create_and_roll_back, .stride = 3},
     {.name = "keys: check", .prepare = attached, .act = check},
     {.name = "keys: shrink", .prepare = many_deleted, .act = shrink},
     {.name = "keys: checkpoint", .prepare = attached, .act = checkpoint},

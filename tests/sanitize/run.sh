@@ -25,8 +25,8 @@ export BUILD SPM_SEED SPM_PMEM_FOLDER SPM_FILE_FOLDER CK_TIMEOUT_MULTIPLIER
 echo "$tool: seed of the random tests: $SPM_SEED"
 
 failed=0
-quick='format log damage store growth zero_copy vfs'
-slow='recovery adopt multi processes'
+quick='format log damage store growth zero_copy vfs kv pmemkv decision'
+slow='recovery adopt multi processes together ddl durability'
 
 # suites RUNNER NAME...: these suites of the check program.
 suites() {
