@@ -184,6 +184,19 @@ int x_try_join(const char *path, spm_conn **c) {
   return spm_store_join(path, &host, &options, c);
 }
 
+int x_try_join_unlogged(const char *path, const spm_store_options *with, spm_conn **c) {
+  *c = NULL;
+  return spm_store_join(path, &host, with, c);
+}
+
+spm_conn *x_verifying(const char *path) {
+  spm_store_options full = options;
+  spm_conn *c;
+  full.verify_first = full.verifying = true;
+  x_ok(spm_store_join(path, &host, &full, &c));
+  return c;
+}
+
 spm_conn *x_join(const char *path) {
   spm_conn *c;
   int rc = x_try_join(path, &c);

@@ -41,6 +41,8 @@ spm_header_kind x_kind(const char *path);
 spm_conn *x_create(const char *path);
 spm_conn *x_join(const char *path);
 int x_try_join(const char *path, spm_conn **);
+int x_try_join_unlogged(const char *path, const spm_store_options *, spm_conn **);
+spm_conn *x_verifying(const char *path); /* what recovery=full has attached first */
 /* What the VFS does: join a stamped file, finish a half one, create for another. */
 int x_try_attach(const char *path, spm_conn **);
 spm_conn *x_attach(const char *path);

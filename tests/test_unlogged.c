@@ -68,6 +68,31 @@ START_TEST(large_transactions_go_by_the_log) {
 }
 END_TEST
 
+static void go_by_the_log_once_and_die(void *path) {
+  spm_conn *c = x_join(path);
+  x_ok(turn(c, true));
+  c->store->resident_max = 8;
+  x_commit(c, 0, BLOCKS, 2);
+  c->store->resident_max = BLOCKS;
+  x_commit(c, 0, 20, 3);
+  (void)raise(SIGKILL);
+}
+
+/* What the log has of a large transaction is not what X has after the next one. */
+START_TEST(the_log_of_a_large_one_is_not_redone) {
+  x_medium(_i);
+  spm_conn *c = x_create(x_new("x.db", BLOCKS));
+  const char *path = x_beside(c->store->path, "");
+  x_commit(c, 0, BLOCKS, 1);
+  x_detach_dirty(c);
+  ck_assert(x_killed(x_child(go_by_the_log_once_and_die, (void *)(uintptr_t)path)));
+  c = x_verifying(path);
+  ck_assert_uint_eq(x_read(c, 0, 20), 3);
+  ck_assert_uint_eq(x_read(c, 20, BLOCKS - 20), 2);
+  x_detach(c);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- others -- */
 
 static void try_to_join(void *path) {
@@ -243,6 +268,7 @@ Suite *unlogged_suite(void) {
   tcase_set_timeout(store, 60);
   tcase_add_loop_test(store, commits_go_straight_to_x, 0, X_MEDIA);
   tcase_add_loop_test(store, large_transactions_go_by_the_log, 0, X_MEDIA);
+  tcase_add_loop_test(store, the_log_of_a_large_one_is_not_redone, 0, X_MEDIA);
   tcase_add_loop_test(store, only_the_only_one, 0, X_MEDIA);
   tcase_add_loop_test(store, no_part_in_a_larger_commit, 0, X_MEDIA);
   tcase_add_loop_test(store, power_leaves_a_state_or_a_refusal, 0, X_MEDIA);

@@ -47,7 +47,8 @@ static int stage_block(spm_conn *c, spm_dirty *d) {
 
 static int stage_log(spm_conn *c) {
   int rc = SQLITE_OK;
-  c->txn.bare = spm_unlogged(c->store) && c->set.resident == c->set.count;
+  bool spilled = c->txn.tail.lsn != c->snapshot; /* even if all of it is back by now */
+  c->txn.bare = spm_unlogged(c->store) && c->set.resident == c->set.count && !spilled;
   for (uint32_t i = 0; rc == SQLITE_OK && i < c->set.count; i++) {
     rc = stage_block(c, &c->set.dirty[i]);
     c->txn.changed += c->set.dirty[i].changed;
@@ -274,7 +275,9 @@ static void tidy(spm_conn *c, uint64_t before) {
     spm_snapshot_scan(s, c->slot, &oldest, &newest);
     if (newest == 0) shm->covered_size = c->size;
   }
-  int rc = spm_checkpoint_step(s, alone);
+  /* The next one will not be in the log: a REDO of this one would undo it. */
+  bool logged = spm_unlogged(s) && !c->txn.bare;
+  int rc = logged ? spm_checkpoint_all(s) : spm_checkpoint_step(s, alone);
   if (rc == SQLITE_OK && shm->covered_size == c->size && spm_data_slack(s, c->size)) rc = give_back(c, alone);
   if (rc != SQLITE_OK)
     spm_notice("%s: housekeeping after a commit failed: %s", s->path, spm_last_error());

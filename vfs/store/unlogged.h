@@ -13,7 +13,7 @@
 **
 ** No other process gets in meanwhile, and no PREPARE is to be had: what is prepared could
 ** not be rolled back.  What a transaction had moved to the log, for want of memory, is
-** committed from there.
+** committed from there, and X synced after it: a REDO of it would undo what came later.
 */
 #ifndef SPM_UNLOGGED_H
 #define SPM_UNLOGGED_H
