@@ -258,6 +258,31 @@ START_TEST(s13_a_flush_between_any_two_instructions_of_a_read) {
 }
 END_TEST
 
+/* A large commit that is hardened and rolled back has saved images for an LSN that a smaller
+** one then takes: they are not to serve those who read that one's state. */
+START_TEST(s12_images_of_a_commit_taken_back) {
+  x_medium(_i);
+  spm_conn *c = x_create(x_new("x.db", 400)), *old = x_join(c->store->path), *late = x_join(c->store->path);
+  x_commit(c, 0, 400, 1);
+  x_ok(spm_snapshot_begin(old));
+  x_ok(x_begin(c));
+  x_ok(x_fill(c, 0, 300, 2));
+  x_ok(spm_commit_stage(c, NULL));
+  x_ok(spm_commit_harden(c));
+  x_ok(spm_commit_rollback(c));
+  x_end(c);
+  x_commit(c, 5, 1, 3);
+  x_ok(spm_snapshot_begin(late));
+  x_commit(c, 350, 1, 4);
+  ck_assert_uint_eq(x_value(late, 5), 3);
+  ck_assert_uint_eq(x_value(late, 350), 1);
+  ck_assert_uint_eq(x_value(old, 5), 1);
+  x_detach(late);
+  x_detach(old);
+  x_detach(c);
+}
+END_TEST
+
 /* --------------------------------------------------------------- the flusher -- */
 
 static bool settled(spm_conn *c) { return durable(c) == spm_conn_latest_lsn(c) && pending(c) == 0; }
@@ -585,6 +610,7 @@ Suite *durability_suite(void) {
   tcase_add_loop_test(store, s13_the_flusher_comes_in_time, 0, 2);
   tcase_add_test(store, s13_an_idle_flusher_sleeps);
   tcase_add_test(store, s13_no_commit_trusts_a_late_flusher);
+  tcase_add_loop_test(store, s12_images_of_a_commit_taken_back, 0, X_MEDIA);
   tcase_add_test(store, s8_a_failed_flush_poisons);
   tcase_add_test(store, s17_what_a_dead_one_left_pending);
   tcase_add_loop_test(store, s17_a_writer_that_dies_anywhere, 0, 24);

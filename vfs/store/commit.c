@@ -395,7 +395,10 @@ int spm_commit_rollback(spm_conn *c) {
   spm_store *s = c->store;
   int rc = c->stage == SPM_DURABLE ? take_back(c) : SQLITE_OK;
   s->shm->counters.aborted++;
-  if (c->marked) spm_unmark(s); /* X is untouched */
+  if (c->marked) { /* X is untouched */
+    spm_versions_take_back(s, spm_committed_lsn(s->shm));
+    spm_unmark(s);
+  }
   c->marked = false;
   if (c->stage == SPM_PREPARED && !spm_poisoned(s)) {
     /* The ABORT record must stand before anything says that the transaction is

@@ -247,6 +247,18 @@ void spm_versions_reclaim(spm_store *s, uint64_t oldest, uint32_t limit) {
   free_retired(s, retired);
 }
 
+void spm_versions_take_back(spm_store *s, uint64_t last) {
+  uint32_t retired = SPM_IMAGE_NONE;
+  for (uint32_t image; (image = s->shm->images.newest) != SPM_IMAGE_NONE;) {
+    bool there = image_there(s, image);
+    if (there && atomic_load(&meta_of(s, image)->until) <= last) break;
+    if (there && remove_image(s, image, &retired)) continue;
+    (void)spm_shm_broken(s, "the newest images");
+    break;
+  }
+  free_retired(s, retired);
+}
+
 /* The `until` of the next older image of the same block, 0: there is none. */
 static uint64_t until_before(spm_store *s, uint32_t image) {
   uint32_t block = atomic_load(&meta_of(s, image)->block);

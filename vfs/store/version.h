@@ -46,6 +46,9 @@ int spm_versions_reserve(spm_store *, uint64_t count) SPM_MUST_CHECK;
 int spm_versions_save(spm_store *, uint32_t block, uint64_t until, uint64_t newest) SPM_MUST_CHECK;
 /* W: free what no snapshot at or above `oldest` needs, `limit` images at most. */
 void spm_versions_reclaim(spm_store *, uint64_t oldest, uint32_t limit);
+/* W: free the images above `last`, saved for a commit that was taken back: its LSN will be
+** used again, by another that leaves other blocks alone. */
+void spm_versions_take_back(spm_store *, uint64_t last);
 /* W: what the commit `since` wrote to `block`: X gets it later.  Must have been reserved,
 ** like those of spm_versions_save(). */
 int spm_versions_pend(spm_store *, uint32_t block, uint64_t since, const void *content) SPM_MUST_CHECK;
