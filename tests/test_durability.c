@@ -357,6 +357,31 @@ START_TEST(s13_no_commit_trusts_a_late_flusher) {
 }
 END_TEST
 
+/* wal=off is refused, for there are others, or given up again: their flusher is there. */
+START_TEST(s13_who_asks_for_a_flusher_has_one) {
+  x_medium(X_FILE);
+  spm_conn *c = x_create(x_new("x.db", BLOCKS)), *other;
+  spm_store_options off = {.log_size_max = 1u << 20, .unlogged = true};
+  if (_i == 0) {
+    other = x_join(c->store->path);
+    configure(c, SPM_DURABLE_SOON, 20000000);
+    ck_assert_int_eq(spm_store_configure(other, &off), SQLITE_BUSY);
+  } else {
+    x_ok(spm_store_configure(c, &off));
+    off.durability = SPM_DURABLE_SOON;
+    off.flush_interval_ns = 20000000;
+    x_ok(spm_store_configure(c, &off));
+    other = c;
+    x_ok(x_try_join_unlogged(c->store->path, &off, &c));
+    configure(other, SPM_DURABLE_AT_ONCE, 20000000);
+  }
+  x_commit(c, 0, 3, 1);
+  ck_assert(settles(c));
+  x_detach(other);
+  x_detach(c);
+}
+END_TEST
+
 /* S8: what could not be flushed is not committed upon. */
 START_TEST(s8_a_failed_flush_poisons) {
   x_medium(X_FILE);
@@ -611,6 +636,7 @@ Suite *durability_suite(void) {
   tcase_add_test(store, s13_an_idle_flusher_sleeps);
   tcase_add_test(store, s13_no_commit_trusts_a_late_flusher);
   tcase_add_loop_test(store, s12_images_of_a_commit_taken_back, 0, X_MEDIA);
+  tcase_add_loop_test(store, s13_who_asks_for_a_flusher_has_one, 0, 2);
   tcase_add_test(store, s8_a_failed_flush_poisons);
   tcase_add_test(store, s17_what_a_dead_one_left_pending);
   tcase_add_loop_test(store, s17_a_writer_that_dies_anywhere, 0, 24);

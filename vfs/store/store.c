@@ -240,6 +240,16 @@ static void stop_flusher(spm_store *s) {
   if (c != NULL) disconnect_within(c);
 }
 
+/* Has a connection of this process asked for one? */
+static bool flusher_wanted(spm_store *s) {
+  bool wanted = false;
+  pthread_mutex_lock(&s->slots_mutex);
+  for (uint32_t i = 0; i < SPM_SLOT_COUNT && !wanted; i++)
+    wanted = s->owned[i] && atomic_load(&s->shm->slots[i].durability) != SPM_DURABLE_AT_ONCE;
+  pthread_mutex_unlock(&s->slots_mutex);
+  return wanted && !s->log.media->persistent;
+}
+
 /* Nothing else is asked of persistent memory: there every commit is durable at once. */
 static int take_durability(spm_conn *c, const spm_store_options *options) {
   spm_store *s = c->store;
@@ -533,7 +543,8 @@ void spm_store_detach(spm_conn *c, int (*exclude)(void *), void *argument) {
   pthread_mutex_unlock(&registry_mutex);
 }
 
-/* A flusher is an attachment, too, and has nothing to do without the log. */
+/* A flusher is an attachment, too, and has nothing to do without the log.  Others may need
+** one when it is used again, or was not given up. */
 static int take_log(spm_conn *c, const spm_store_options *options) {
   int rc = SQLITE_OK;
   pthread_mutex_lock(&registry_mutex);
@@ -542,6 +553,10 @@ static int take_log(spm_conn *c, const spm_store_options *options) {
     rc = spm_unlogged_enter(c);
   } else if (!options->unlogged && spm_unlogged(c->store)) {
     rc = spm_unlogged_leave(c);
+  }
+  if (!spm_unlogged(c->store) && c->store->flusher == NULL && flusher_wanted(c->store)) {
+    int started = start_flusher(c->store);
+    if (rc == SQLITE_OK) rc = started;
   }
   pthread_mutex_unlock(&registry_mutex);
   return rc;
