@@ -38,7 +38,7 @@ static int settled(const char *path, const char *super) {
   return SQLITE_OK;
 }
 
-static const spm_host host = {"database", spm_stamp_identify, spm_stamp_on, spm_stamp_off, decide, settled};
+static const spm_host host = {"database", spm_stamp_identify, spm_stamp_on, spm_stamp_off, decide, settled, NULL};
 static const spm_store_options options = {.log_size_max = 10u << 20};
 
 /* ------------------------------------------------------------------- files -- */

@@ -70,19 +70,23 @@ static int stamp(spm_region *data, const uint8_t life[SPM_LIFE_SIZE], uint64_t *
   return rc == SQLITE_OK ? spm_store_durably(data, offsetof(spm_kv_header, open), &open_word, sizeof open_word) : rc;
 }
 
-static int remove_file(const spm_region *data) {
-  if (unlink(data->path) != 0)
-    return spm_error(SQLITE_IOERR_DELETE, "removing %s: %s", data->path, strerror(errno));
-  return spm_folder_fsync(data->path);
-}
-
+/* A file that is to be removed has nothing in it, and is nothing before it is gone: the log
+** goes by its name, which may be another's as soon as X has no name to lock it by. */
 static int unstamp(spm_region *data, uint64_t logical_size) {
   static const uint32_t closed_word = 0;
-  if (spm_kv_host_removes) return remove_file(data);
-  int rc = logical_size <= SPM_BLOCK_SIZE
+  int rc = logical_size <= SPM_BLOCK_SIZE || spm_kv_host_removes
                ? spm_region_truncate(data, 0)
                : spm_store_durably(data, offsetof(spm_kv_header, open), &closed_word, sizeof closed_word);
   return rc == SQLITE_OK ? spm_region_fsync(data) : rc;
+}
+
+/* What could not be removed is empty, and a store to be. */
+static void ended(const spm_region *data) {
+  if (!spm_kv_host_removes) return;
+  if (unlink(data->path) != 0)
+    spm_notice("removing %s: %s", data->path, strerror(errno));
+  else if (spm_folder_fsync(data->path) != SQLITE_OK)
+    spm_notice("%s was removed, and may be there again after a power loss", data->path);
 }
 
 static int decide(const char *path, const char *reference, bool *committed) {
@@ -101,4 +105,5 @@ const spm_host spm_kv_host = {.kind = "key-value",
                               .stamp = stamp,
                               .unstamp = unstamp,
                               .decide = decide,
-                              .settled = settled};
+                              .settled = settled,
+                              .ended = ended};

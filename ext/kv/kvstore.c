@@ -106,6 +106,17 @@ static int attach_kind(const char *path, spm_kv_kind kind, const spm_kv_options 
   return spm_error(SQLITE_NOTADB, "%s is neither empty nor a key-value store: choose another path", path);
 }
 
+/* Whoever closes it last may have removed the file, with its log, since it was looked at. */
+static int attach_unless_removed(const char *path, spm_kv_kind kind, const spm_kv_options *options, spm_conn **conn) {
+  struct stat was, is;
+  if (stat(path, &was) != 0) return SQLITE_NOTFOUND;
+  int rc = attach_kind(path, kind, options, conn);
+  if (rc != SQLITE_CANTOPEN) return rc;
+  bool same = stat(path, &is) == 0 && is.st_dev == was.st_dev && is.st_ino == was.st_ino &&
+              is.st_ctim.tv_sec == was.st_ctim.tv_sec && is.st_ctim.tv_nsec == was.st_ctim.tv_nsec;
+  return same ? rc : SQLITE_NOTFOUND;
+}
+
 /* The path is made absolute and free of links: log and shared memory stand beside the file
 ** itself, whatever it was called by, and wherever this process goes later. */
 static int attach_once(const char *path, const spm_kv_options *options, spm_conn **conn) {
@@ -122,7 +133,7 @@ static int attach_once(const char *path, const spm_kv_options *options, spm_conn
   char *real = realpath(path, NULL);
   if (real == NULL && errno == ENOENT) return SQLITE_NOTFOUND; /* removed meanwhile */
   if (real == NULL) return errno == ENOMEM ? SQLITE_NOMEM : spm_error(SQLITE_CANTOPEN, "%s: %s", path, strerror(errno));
-  rc = attach_kind(real, kind, options, conn);
+  rc = attach_unless_removed(real, kind, options, conn);
   free(real);
   return rc;
 }

@@ -85,7 +85,7 @@ static int no_decision(const char *path, const char *super, bool *committed) {
   return spm_error(SQLITE_INTERNAL, "%s: nothing was prepared here", path);
 }
 static int nothing_settled(const char *path, const char *super) { return (void)path, (void)super, SQLITE_OK; }
-static const spm_host host = {"database", spm_stamp_identify, spm_stamp_on, spm_stamp_off, no_decision, nothing_settled};
+static const spm_host host = {"database", spm_stamp_identify, spm_stamp_on, spm_stamp_off, no_decision, nothing_settled, NULL};
 
 static spm_header_kind kind_of(const char *path) {
   uint8_t block[SPM_BLOCK_SIZE];

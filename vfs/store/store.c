@@ -499,8 +499,10 @@ static int end_life(spm_store *s) {
   if (rc == SQLITE_OK) rc = spm_region_fsync(&s->data);
   if (rc == SQLITE_OK) rc = spm_checkpoint_restart(s, true);
   if (rc == SQLITE_OK) rc = s->host->unstamp(&s->data, size);
-  if (rc == SQLITE_OK) unlink_sidecars(s);
-  return rc;
+  if (rc != SQLITE_OK) return rc;
+  unlink_sidecars(s);
+  if (s->host->ended != NULL) s->host->ended(&s->data);
+  return SQLITE_OK;
 }
 
 /* The slot goes under the gate: given back before, somebody could attach, commit and

@@ -36,6 +36,8 @@ typedef struct spm_host {
   int (*decide)(const char *path, const char *super, bool *committed);
   /* The decision is durable: clean up. */
   int (*settled)(const char *path, const char *super);
+  /* The life is over, log and shared memory are gone, the gate is still held; NULL: nothing. */
+  void (*ended)(const spm_region *data);
 } spm_host;
 
 /* When a commit is durable: before it returns; soon after, or at ticks of an interval. */
