@@ -7,6 +7,7 @@
 #include "scarce.h"
 #include "steps.h"
 
+#include "../ext/kv/kvcheck.h"
 #include "../ext/kv/kvstore.h"
 #include "../ext/kv/table.h"
 #include "../vfs/store/inspect.h"
@@ -496,6 +497,77 @@ START_TEST(a_name_that_others_took_first) {
 }
 END_TEST
 
+/* Processes that make, fill, rename and drop the same tables: what they may be told is that
+** others were there first.  `$` is the store. */
+static const char *const moves[] = {
+    "CREATE VIRTUAL TABLE IF NOT EXISTS t USING pmemkv(path='$')",
+    "BEGIN; CREATE VIRTUAL TABLE IF NOT EXISTS t USING pmemkv(path='$'); REPLACE INTO t VALUES('k', 1), ('l', 2); COMMIT",
+    "BEGIN; CREATE VIRTUAL TABLE IF NOT EXISTS t USING pmemkv(path='$'); REPLACE INTO t VALUES('k', 3); ROLLBACK",
+    "DROP TABLE IF EXISTS t",
+    "BEGIN; DROP TABLE IF EXISTS t; CREATE VIRTUAL TABLE t USING pmemkv(path='$'); INSERT INTO t VALUES('k', 4); COMMIT",
+    "BEGIN; DROP TABLE IF EXISTS u; ALTER TABLE t RENAME TO u; INSERT INTO u VALUES(5, 5); COMMIT",
+    "BEGIN; SELECT count(*) FROM t; DROP TABLE t; ROLLBACK"};
+enum { MOVES = sizeof moves / sizeof *moves, MOVERS = 4, MOVES_EACH = 150 };
+
+static bool may_be_told(sqlite3 *db, int code) {
+  if (code == SQLITE_OK || (code & 0xff) == SQLITE_BUSY || code == SQLITE_CONSTRAINT || code == SQLITE_CONSTRAINT_PRIMARYKEY)
+    return true;
+  const char *message = sqlite3_errmsg(db);
+  if (code == SQLITE_CANTOPEN) return strstr(message, "there is no such file") != NULL; /* the last table is gone */
+  return code == SQLITE_ERROR && (strstr(message, "dropped or renamed") || strstr(message, "to rename") ||
+                                  strstr(message, "no such table") || strstr(message, "already"));
+}
+
+static void move_about(void *argument) {
+  uint64_t seed = *(uint64_t *)argument;
+  sqlite3 *db = meet(&homes[3]);
+  for (int i = 0; i < MOVES_EACH; i++) {
+    char sql[2000];
+    const char *move = moves[x_random(&seed) % MOVES], *hole = strchr(move, '$');
+    if (hole == NULL)
+      (void)snprintf(sql, sizeof sql, "%s", move);
+    else
+      (void)snprintf(sql, sizeof sql, "%.*s%s%s", (int)(hole - move), move, store, hole + 1);
+    int code = code_of(db, "%s", sql);
+    if (!may_be_told(db, code)) {
+      (void)fprintf(stderr, "  %s: %d %s\n", sql, code, sqlite3_errmsg(db));
+      _exit(1);
+    }
+    if (!sqlite3_get_autocommit(db)) run(db, "ROLLBACK");
+  }
+  close_db(db);
+  _exit(0);
+}
+
+static bool complain(void *unused, const char *text) {
+  (void)unused;
+  printf("  %s\n", text);
+  return true;
+}
+
+START_TEST(many_make_and_drop_the_same_tables) {
+  uint64_t seed = x_seed(), seeds[MOVERS];
+  pid_t mover[MOVERS];
+  for (int i = 0; i < MOVERS; i++) {
+    seeds[i] = x_random(&seed);
+    mover[i] = in_child(move_about, &seeds[i]);
+  }
+  for (int i = 0; i < MOVERS; i++) {
+    if (_i == 1 && i == 0) {
+      (void)usleep(20000);
+      kill_child(mover[i]);
+    } else {
+      ck_assert_int_eq(child_status(mover[i]), 0);
+    }
+  }
+  if (!exists(store)) return;
+  spm_kv *kv;
+  x_ok(spm_kv_open(store, &(spm_kv_options){0}, &kv));
+  x_ok(spm_kv_check(kv, complain, NULL));
+  spm_kv_close(kv, true);
+}
+END_TEST
+
 /* --------------------------------------------------------------------- reading -- */
 
 static int count_snapshots(void *count, const spm_reader *r) {
@@ -737,6 +809,7 @@ Suite *ddl_suite(void) {
   tcase_add_loop_test(c, a_refused_commit_drops_nothing, 0, HOMES);
   tcase_add_loop_test(c, a_table_that_others_made_first, 0, HOMES);
   tcase_add_loop_test(c, a_name_that_others_took_first, 0, HOMES);
+  tcase_add_loop_test(c, many_make_and_drop_the_same_tables, 0, 2);
   c = new_case(suite, "memory");
   tcase_add_loop_test(c, lack_of_memory_is_no_half_a_transaction, LASTING, HOMES);
   c = new_case(suite, "sequences");

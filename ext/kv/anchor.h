@@ -26,10 +26,11 @@
 **
 ** When it is made.  CREATE VIRTUAL TABLE expires the connection's statements, and those that
 ** run must not open another cursor after that (OP_OpenRead: SQLITE_ABORT_ROLLBACK).  So it is
-** made where no statement runs, or in DDL, which expires them itself: in xCreate, xDestroy and
-** xRename no cursor is opened any more (SQLite clears the mark after xRename for that).  A
-** table that is made is in the transaction without xBegin, and is not told of savepoints from
-** before; casting it in addition has it told of the statement's, which stands above those.
+** made where no statement runs, or in DDL: after xCreate and xDestroy the statement opens no
+** cursor, and after xRename SQLite clears the mark.  (CREATE expires the others itself; one that
+** runs while a DROP has to make the anchor may have to be run again.)  A table that is made is
+** in the transaction without xBegin, and is not told of savepoints from before; casting it in
+** addition has it told of the statement's, which stands above those.
 **
 ** The statement that casts is prepared once and kept, as FTS5 and R*Tree keep theirs, and so
 ** seen by sqlite3_next_stmt().  It goes with the connection's last session, before SQLite

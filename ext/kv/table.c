@@ -211,11 +211,15 @@ static int disconnect(sqlite3_vtab *vtab) {
   return SQLITE_OK;
 }
 
+static bool is_lost(const spm_table *t) { return access(t->session->path, F_OK) != 0; }
+
+/* It may be lost before it is opened, too: others have dropped its last table. */
 static int drop_tree(spm_table *t) {
   bool held;
-  if (access(t->session->path, F_OK) != 0) return SQLITE_OK; /* it is lost */
+  if (is_lost(t)) return SQLITE_OK;
   int rc = spm_anchor_hold(t->session, &held);
-  return rc == SQLITE_OK ? spm_ddl_drop(t->session, t->named, held) : rc;
+  if (rc == SQLITE_OK) rc = spm_ddl_drop(t->session, t->named, held);
+  return rc == SQLITE_CANTOPEN && is_lost(t) ? SQLITE_OK : rc;
 }
 
 static int destroy(sqlite3_vtab *vtab) {
