@@ -224,6 +224,24 @@ START_TEST(a_crash_is_told) {
 }
 END_TEST
 
+/* Nor does a close end the life of one that could not be made whole: it is told, too. */
+START_TEST(a_close_that_fails_is_told) {
+  x_medium(X_FILE);
+  media_install();
+  const char *x = x_new("x.db", BLOCKS);
+  spm_conn *c = x_create(x);
+  x_ok(turn(c, true));
+  x_commit(c, 0, BLOCKS, 1);
+  media_at(MEDIA_BIT(MEDIA_SYNC), "x", 1, MEDIA_FAIL);
+  x_detach(c);
+  media_calm();
+  ck_assert_int_eq(x_kind(x), SPM_HEADER_STAMPED);
+  ck_assert(x_exists(x, "-pmlog"));
+  ck_assert_int_eq(x_try_attach(x, &c), SQLITE_CORRUPT);
+  ck_assert_ptr_nonnull(strstr(spm_last_error(), "recovery=full"));
+}
+END_TEST
+
 /* Damaged, it stays refused, also when the one that looked at it has gone. */
 START_TEST(a_damaged_one_stays_refused) {
   const char *path = path_on(_i, "app.db");
@@ -272,6 +290,7 @@ Suite *unlogged_suite(void) {
   tcase_add_loop_test(store, only_the_only_one, 0, X_MEDIA);
   tcase_add_loop_test(store, no_part_in_a_larger_commit, 0, X_MEDIA);
   tcase_add_loop_test(store, power_leaves_a_state_or_a_refusal, 0, X_MEDIA);
+  tcase_add_test(store, a_close_that_fails_is_told);
   suite_add_tcase(suite, store);
   TCase *sql = tcase_create("sql");
   tcase_set_timeout(sql, 60);
