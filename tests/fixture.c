@@ -24,9 +24,11 @@
 bool x_decision;
 int x_decide_code;
 unsigned x_decided, x_settled;
+void (*x_deciding)(void);
 
 static int decide(const char *path, const char *super, bool *committed) {
   (void)path, (void)super;
+  if (x_deciding != NULL) x_deciding();
   x_decided++;
   *committed = x_decision;
   return x_decide_code;

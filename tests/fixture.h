@@ -73,6 +73,7 @@ uint64_t x_peek(spm_conn *, uint32_t first, uint32_t count);
 extern bool x_decision;
 extern int x_decide_code;
 extern unsigned x_decided, x_settled;
+extern void (*x_deciding)(void); /* what it does meanwhile; NULL: nothing */
 
 /* Run work(argument) in a child of its own; its wait status.  x_start() does not wait. */
 pid_t x_start(void (*work)(void *), void *argument);

@@ -382,6 +382,34 @@ START_TEST(s13_who_asks_for_a_flusher_has_one) {
 }
 END_TEST
 
+static int skip_store(spm_store *s, void *argument) { return (void)s, (void)argument, SQLITE_OK; }
+
+static void prepare_and_die(void *path) {
+  spm_conn *c = x_join(path);
+  x_ok(x_begin(c));
+  x_ok(x_fill(c, 0, 2, 2));
+  x_ok(spm_commit_stage(c, "a super-journal"));
+  (void)raise(SIGKILL);
+}
+
+/* As one that asks another store what became of the transaction. */
+static void look_at_other_stores(void) { x_ok(spm_stores_visit(NULL, skip_store, NULL)); }
+
+/* What a dead one had prepared is decided by who closes the store, not by the flusher that it
+** waits for: the answer may stand in another store. */
+START_TEST(s17_a_flusher_decides_nothing) {
+  x_medium(X_FILE);
+  spm_conn *c = x_create(x_new("x.db", BLOCKS));
+  configure(c, SPM_DURABLE_SOON, 20000000);
+  x_commit(c, 0, 3, 1);
+  ck_assert(settles(c));
+  ck_assert(x_killed(x_child(prepare_and_die, (void *)(uintptr_t)c->store->path)));
+  x_deciding = look_at_other_stores;
+  x_detach(c);
+  ck_assert_uint_eq(x_decided, 1);
+}
+END_TEST
+
 /* S8: what could not be flushed is not committed upon. */
 START_TEST(s8_a_failed_flush_poisons) {
   x_medium(X_FILE);
@@ -636,6 +664,7 @@ Suite *durability_suite(void) {
   tcase_add_test(store, s13_an_idle_flusher_sleeps);
   tcase_add_test(store, s13_no_commit_trusts_a_late_flusher);
   tcase_add_loop_test(store, s12_images_of_a_commit_taken_back, 0, X_MEDIA);
+  tcase_add_test(store, s17_a_flusher_decides_nothing);
   tcase_add_loop_test(store, s13_who_asks_for_a_flusher_has_one, 0, 2);
   tcase_add_test(store, s8_a_failed_flush_poisons);
   tcase_add_test(store, s17_what_a_dead_one_left_pending);

@@ -20,12 +20,15 @@ typedef struct spm_flusher {
   atomic_bool stop;
 } spm_flusher;
 
-/* What is durable goes to X in batches, and the lock is given up between them. */
+/* What is durable goes to X in batches, and the lock is given up between them.  A dead writer
+** is no business of this thread: its host may have to open another store to decide what it
+** had prepared, and who stops the thread has the registry's mutex.  Whoever takes over
+** brings X up to date. */
 static int apply_all(spm_conn *c) {
   int rc;
   bool more;
   do {
-    rc = spm_lock_acquire(c);
+    rc = spm_lock_acquire_living(c);
     if (rc != SQLITE_OK) return rc;
     rc = spm_poisoned(c->store) ? SQLITE_IOERR : spm_pending_apply(c->store, &more);
     spm_lock_release(c);

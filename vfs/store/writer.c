@@ -19,27 +19,37 @@ static int refuse_overtaken(spm_conn *c) {
   return SQLITE_BUSY_SNAPSHOT;
 }
 
-/* `latest`: whatever is committed when the lock is had will do. */
-static int acquire(spm_conn *c, bool latest) {
+/* `latest`: whatever is committed when the lock is had will do.  SQLITE_BUSY: `owner`, dead
+** or alive, keeps it. */
+static int await_lock(spm_conn *c, bool latest, uint32_t *owner) {
   spm_shm *shm = c->store->shm;
-  uint32_t owner = 0;
   unsigned waits = 0;
   for (uint32_t spin = 0;; spin++) {
     if (!latest && overtaken(c)) return refuse_overtaken(c); /* without waiting: it will not improve */
-    if (spm_writer_try(shm, c->slot, waits > 0, &owner)) return SQLITE_OK;
+    if (spm_writer_try(shm, c->slot, waits > 0, owner)) return SQLITE_OK;
     if (spin < SPIN_MAX) {
       spm_cpu_relax();
       continue;
     }
-    if (waits++ == WRITER_WAITS) break;
-    spm_writer_wait(shm, owner);
+    if (waits++ == WRITER_WAITS) return SQLITE_BUSY;
+    spm_writer_wait(shm, *owner);
   }
+}
+
+static int acquire(spm_conn *c, bool latest) {
+  uint32_t owner = 0;
   bool taken;
-  int rc = spm_takeover_lock(c, owner, &taken);
+  int rc = await_lock(c, latest, &owner);
+  if (rc != SQLITE_BUSY) return rc;
+  rc = spm_takeover_lock(c, owner, &taken);
   return rc == SQLITE_OK && !taken ? SQLITE_BUSY : rc;
 }
 
 int spm_lock_acquire(spm_conn *c) { return acquire(c, true); }
+int spm_lock_acquire_living(spm_conn *c) {
+  uint32_t owner = 0;
+  return await_lock(c, true, &owner);
+}
 void spm_lock_release(spm_conn *c) { spm_writer_release(c->store->shm, c->slot); }
 
 /* A snapshot that reads in place was alone when it began; it will not begin another

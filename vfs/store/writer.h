@@ -16,6 +16,8 @@
 
 /* The writer lock without a transaction; SQLITE_BUSY. */
 int spm_lock_acquire(spm_conn *) SPM_MUST_CHECK;
+/* The same, but a dead owner is left to others. */
+int spm_lock_acquire_living(spm_conn *) SPM_MUST_CHECK;
 void spm_lock_release(spm_conn *);
 
 #endif
