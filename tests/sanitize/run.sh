@@ -25,7 +25,7 @@ export BUILD SPM_SEED SPM_PMEM_FOLDER SPM_FILE_FOLDER CK_TIMEOUT_MULTIPLIER
 echo "$tool: seed of the random tests: $SPM_SEED"
 
 failed=0
-quick='format log damage store growth zero_copy vfs kv pmemkv decision'
+quick='format log damage store unlogged growth zero_copy vfs kv pmemkv decision'
 slow='recovery adopt multi processes together ddl durability'
 
 # suites RUNNER NAME...: these suites of the check program.

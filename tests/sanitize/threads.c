@@ -11,7 +11,8 @@
 ** The store is a bank: ACCOUNTS blocks, each full of one number, its balance.
 **
 **     movers    move money between two accounts; every 16th time between LARGE of
-**               them, a commit that saves its images first; sometimes roll back
+**               them, a commit that saves its images first; sometimes roll back; half of
+**               them commit later than they say (mode=async), so there is a flusher too
 **     growers   make the store longer and shorter behind the accounts
 **     readers   add up a snapshot, pause, and add it up again
 **     visitors  attach, read, leave; the last thread out ends the life, the next one
@@ -168,6 +169,11 @@ static void move(spm_conn *c, uint32_t first, uint32_t n, bool commit) {
 static void *mover(void *argument) {
   uint64_t state = seed + (uintptr_t)argument;
   spm_conn *c = attach();
+  spm_store_options later = options;
+  later.durability = (uintptr_t)argument % 2 ? SPM_DURABLE_SOON : SPM_DURABLE_AT_ONCE;
+  later.flush_interval_ns = 4000000;
+  int rc = spm_store_configure(c, &later);
+  if (rc != SQLITE_OK) wrong("a durability", rc);
   while (!stop) {
     uint64_t dice = next_random(&state);
     if (!begin(c)) continue;

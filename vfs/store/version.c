@@ -377,18 +377,27 @@ static int write_pending(spm_store *s, uint64_t durable, uint32_t limit, uint32_
   return rc;
 }
 
+/* A reader that takes its copy of X between two of these copies again. */
+static void note_moved(spm_store *s) {
+  atomic_thread_fence(memory_order_seq_cst);
+  atomic_fetch_add(&s->shm->pending_moved, 1);
+}
+
 int spm_versions_apply(spm_store *s, uint64_t durable, uint32_t limit, uint32_t *applied) {
   uint32_t retired = SPM_IMAGE_NONE, written;
   int rc = write_pending(s, durable, limit, &written);
   *applied = written;
-  /* After the writes, and before the images go: whoever copied from X in between and then
-  ** finds no image copies again. */
-  atomic_thread_fence(memory_order_seq_cst);
-  if (written > 0) atomic_fetch_add(&s->shm->pending_moved, 1);
+  if (written == 0) return rc;
+  /* After the writes and before the images go: who copied from X in between may find no
+  ** image, and have half of each. */
+  note_moved(s);
   for (bool whole = true; whole && written > 0; written--) {
     whole = image_there(s, s->shm->pending.oldest) && remove_image(s, s->shm->pending.oldest, &retired);
     if (!whole) rc = spm_shm_broken(s, "the pending images");
   }
+  /* And before they are used again: who found one may still be copying it over what was
+  ** right, and find none at a second look. */
+  note_moved(s);
   free_retired(s, retired);
   return rc;
 }
