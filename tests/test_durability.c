@@ -382,6 +382,26 @@ START_TEST(s13_who_asks_for_a_flusher_has_one) {
 }
 END_TEST
 
+static void begin_a_flush_and_die(void *path) {
+  spm_conn *c = x_join(path);
+  media_install();
+  media_at(MEDIA_BIT(MEDIA_SYNC) | MEDIA_BIT(MEDIA_FDATASYNC), "l", 1, MEDIA_KILL);
+  uint64_t lsn;
+  x_ok(spm_store_flush(c->store->path, &lsn));
+}
+
+/* The deadline outlives whoever had begun to see to it. */
+START_TEST(s13_a_flush_that_death_cuts_short) {
+  x_medium(X_FILE);
+  spm_conn *c = x_create(x_new("x.db", BLOCKS));
+  configure(c, SPM_DURABLE_AT_TICKS, 300000000);
+  x_commit(c, 0, 3, 1);
+  ck_assert(x_killed(x_child(begin_a_flush_and_die, (void *)(uintptr_t)c->store->path)));
+  ck_assert(settles(c));
+  x_detach(c);
+}
+END_TEST
+
 static int skip_store(spm_store *s, void *argument) { return (void)s, (void)argument, SQLITE_OK; }
 
 static void prepare_and_die(void *path) {
@@ -665,6 +685,7 @@ Suite *durability_suite(void) {
   tcase_add_test(store, s13_no_commit_trusts_a_late_flusher);
   tcase_add_loop_test(store, s12_images_of_a_commit_taken_back, 0, X_MEDIA);
   tcase_add_test(store, s17_a_flusher_decides_nothing);
+  tcase_add_test(store, s13_a_flush_that_death_cuts_short);
   tcase_add_loop_test(store, s13_who_asks_for_a_flusher_has_one, 0, 2);
   tcase_add_test(store, s8_a_failed_flush_poisons);
   tcase_add_test(store, s17_what_a_dead_one_left_pending);

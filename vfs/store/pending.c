@@ -68,11 +68,10 @@ bool spm_pending_any(const spm_store *s) {
   return atomic_load(&s->shm->durable_lsn) < spm_committed_lsn(s->shm) || atomic_load(&s->shm->images_pending) > 0;
 }
 
-/* The deadline goes before the LSN is looked up: whoever commits after that sets another.
-** The records up to it were written before it was published. */
+/* The records up to the LSN were written before it was published.  The deadline is the
+** flushers': who dies in here leaves it as it is. */
 int spm_pending_sync(spm_store *s) {
   spm_shm *shm = s->shm;
-  atomic_store(&shm->flush_due, 0);
   uint64_t lsn = spm_committed_lsn(shm);
   if (atomic_load(&shm->durable_lsn) >= lsn) return SQLITE_OK;
   int rc = spm_sync(&s->log);
