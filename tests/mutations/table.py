@@ -201,7 +201,7 @@ MUTATIONS = [
          edits=[(STORE + "snapshot.c", "  bool whole = atomic_load_explicit(&shm->images_pending, memory_order_relaxed) == 0;\n", "  bool whole = true;\n")],
          catcher=suite("durability", "store")),
     dict(name="flush-not-noticed", rule="S13", what="a reader that copied while a flush wrote there does not copy again",
-         edits=[(STORE + "version.c", "  atomic_fetch_add(&s->shm->pending_moved, 1);\n}", "}")],
+         edits=[(STORE + "version.c", "  atomic_fetch_add(&s->shm->pending_moved, 1);\n}", "  atomic_fetch_add(&s->shm->pending_moved, 0);\n}")],
          catcher=suite("durability", "store")),
     dict(name="replaced-pending-lost", rule="S12", what="a pending block that a snapshot sees goes when the next commit replaces it",
          edits=[(STORE + "version.c", "  if (newest < atomic_load(&meta->since)) return", "  if (newest < UINT64_MAX) return")],
