@@ -683,7 +683,6 @@ Suite *durability_suite(void) {
   tcase_add_test(store, s13_what_waits_is_bounded);
   tcase_add_loop_test(store, s13_snapshots_see_one_state, 0, X_MEDIA);
   tcase_add_test(store, s13_readers_during_a_flush);
-  tcase_add_test(store, s13_a_flush_between_any_two_instructions_of_a_read);
   tcase_add_loop_test(store, s13_the_flusher_comes_in_time, 0, 2);
   tcase_add_test(store, s13_an_idle_flusher_sleeps);
   tcase_add_test(store, s13_no_commit_trusts_a_late_flusher);
@@ -696,6 +695,11 @@ Suite *durability_suite(void) {
   tcase_add_loop_test(store, s17_a_writer_that_dies_anywhere, 0, 24);
   tcase_add_loop_test(store, s5_power_leaves_a_prefix, 0, X_MEDIA);
   suite_add_tcase(suite, store);
+  TCase *instructions = tcase_create("between instructions");
+  tcase_set_timeout(instructions, 60);
+  tcase_set_tags(instructions, "every-instruction");
+  tcase_add_test(instructions, s13_a_flush_between_any_two_instructions_of_a_read);
+  suite_add_tcase(suite, instructions);
   TCase *sql = tcase_create("sql");
   tcase_set_timeout(sql, 60);
   tcase_add_loop_test(sql, modes_from_sql, 0, MEDIA);

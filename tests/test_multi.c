@@ -428,7 +428,7 @@ Suite *multi_suite(void) {
   Suite *suite = suite_create("multi");
   TCase *plain = tcase_create("plain"), *killed = tcase_create("killed");
   tcase_set_tags(killed, "every-step");
-  tcase_set_timeout(plain, 30);
+  tcase_set_timeout(plain, 120);
   tcase_add_loop_test(plain, commit_and_rollback, 0, CASTS * MEDIA);
   tcase_add_loop_test(plain, a_busy_member, 0, 4 * MEDIA);
   tcase_add_loop_test(plain, a_failing_member, 0, 2 * MEDIA);

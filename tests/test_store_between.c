@@ -170,6 +170,7 @@ START_TEST(s11_a_snapshot_begins_while_a_commit_does) {
 END_TEST
 
 void store_between(TCase *tcase) {
+  tcase_set_tags(tcase, "every-instruction");
   tcase_add_loop_test(tcase, s11_commits_while_a_snapshot_begins, 0, 3);
   tcase_add_test(tcase, s11_a_snapshot_begins_while_a_commit_does);
   tcase_add_loop_test(tcase, s12_commits_while_a_snapshot_reads, 0, 2);

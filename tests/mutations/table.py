@@ -202,7 +202,7 @@ MUTATIONS = [
          catcher=suite("durability", "store")),
     dict(name="flush-not-noticed", rule="S13", what="a reader that copied while a flush wrote there does not copy again",
          edits=[(STORE + "version.c", "  atomic_fetch_add(&s->shm->pending_moved, 1);\n}", "  atomic_fetch_add(&s->shm->pending_moved, 0);\n}")],
-         catcher=suite("durability", "store")),
+         catcher=suite("durability", "between instructions")),
     dict(name="replaced-pending-lost", rule="S12", what="a pending block that a snapshot sees goes when the next commit replaces it",
          edits=[(STORE + "version.c", "  if (newest < atomic_load(&meta->since)) return", "  if (newest < UINT64_MAX) return")],
          catcher=suite("durability", "store")),
