@@ -137,6 +137,26 @@ START_TEST(foreign_files_stay_as_they_are) {
 }
 END_TEST
 
+/* As a writer leaves it that does not know of the size in the header: to SQLite that size is
+** void while the counter's twin says another number, and adoption makes the two equal. */
+START_TEST(a_size_that_is_not_valid) {
+  static const uint8_t stale[2][4] = {{0, 0, 0, 1}, {0, 1, 0, 0}};
+  scene s = {path_on(_i % MEDIA, "old.db"), "DELETE"};
+  uint8_t counter[4];
+  close_db(stock_database(&s));
+  raw_read(s.path, 24, counter, sizeof counter);
+  counter[3]++;
+  raw_write(s.path, 24, counter, sizeof counter);
+  raw_write(s.path, 28, stale[_i / MEDIA], sizeof counter);
+  stock_accepts(s.path);
+  sqlite3 *db = open_pmem(s.path);
+  rows_are(db, 200);
+  close_db(db);
+  stock_accepts(s.path);
+  adopts(s.path, 200);
+}
+END_TEST
+
 /* SQLite's VFS calls a file of one byte empty, and so must we. */
 START_TEST(one_byte_is_an_empty_database) {
   const char *path = path_on(_i, "byte.db");
@@ -375,6 +395,7 @@ Suite *adopt_suite(void) {
   tcase_add_loop_test(left, no_file_and_an_empty_one, 0, MEDIA);
   tcase_add_loop_test(left, an_interrupted_close_is_finished, 0, MEDIA);
   tcase_add_loop_test(left, foreign_files_stay_as_they_are, 0, MEDIA);
+  tcase_add_loop_test(left, a_size_that_is_not_valid, 0, MEDIA * 2);
   tcase_add_loop_test(left, one_byte_is_an_empty_database, 0, MEDIA);
   tcase_add_loop_test(left, a_stock_reader_makes_it_busy, 0, MEDIA);
   tcase_add_loop_test(left, a_stock_wal_connection_makes_it_busy, 0, MEDIA);

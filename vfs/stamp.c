@@ -14,6 +14,7 @@
 #define FORMAT_AT 18
 #define FORMAT_STAMP 0x70
 #define COUNTER_AT 24
+#define SIZE_AT 28 /* in pages; to SQLite it counts only beside two equal counters */
 #define LIFE_AT 72
 #define LIFE_MAGIC "PMEM"
 #define LIFE_SIZE (4 + SPM_LIFE_SIZE)
@@ -113,6 +114,12 @@ static int write_placeholder(spm_region *data, const uint8_t life[SPM_LIFE_SIZE]
   return rc == SQLITE_OK ? spm_region_refresh(data) : rc;
 }
 
+/* A writer that knows nothing of the size in the header (SQLite before 3.7.0) moves only the
+** counter on.  Both are made equal here, which would make the size it left a valid one. */
+static void forget_stale_size(uint8_t header[SPM_HEADER_SIZE]) {
+  if (memcmp(header + COUNTER_AT, header + COUNTER_TWIN_AT, 4) != 0) spm_put4(header + SIZE_AT, 0);
+}
+
 /* The whole header in one piece: it lies in one sector, and on persistent memory
 ** the life is durable before the format bytes are. */
 int spm_stamp_on(spm_region *data, const uint8_t life[SPM_LIFE_SIZE], uint64_t *logical_size) {
@@ -121,6 +128,7 @@ int spm_stamp_on(spm_region *data, const uint8_t life[SPM_LIFE_SIZE], uint64_t *
   if (*logical_size == 0) return write_placeholder(data, life);
   int rc = spm_region_read(data, 0, header, sizeof header);
   if (rc != SQLITE_OK) return rc;
+  forget_stale_size(header);
   uint32_t counter = spm_get4(header + COUNTER_AT) + 1;
   spm_put4(header + COUNTER_AT, counter);
   spm_put4(header + COUNTER_TWIN_AT, counter);
