@@ -58,6 +58,8 @@ static const char *choose_superblock(const model_input *in, spm_superblock *chos
     return "an impossible checkpoint";
   if (chosen->next_txid == 0 || chosen->next_txid >= LSN_END) return "an impossible number of a transaction";
   if (chosen->logical_size > SIZE_MAX_X) return "an impossible size";
+  if (chosen->unlogged > 1) return "neither with its log nor without it";
+  if (chosen->unlogged == 1) return "written without its log by a process that died";
   if (memcmp(chosen->life, in->life, SPM_LIFE_SIZE) != 0) return "another life";
   return in->x_size < chosen->logical_size ? "the database was shortened" : NULL;
 }
