@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define SQLITE_MAGIC "SQLite format 3"
+#define PAGE_SIZE_AT 16
 #define FORMAT_AT 18
 #define FORMAT_STAMP 0x70
 #define COUNTER_AT 24
@@ -115,9 +116,13 @@ static int write_placeholder(spm_region *data, const uint8_t life[SPM_LIFE_SIZE]
 }
 
 /* A writer that knows nothing of the size in the header (SQLite before 3.7.0) moves only the
-** counter on.  Both are made equal here, which would make the size it left a valid one. */
-static void forget_stale_size(uint8_t header[SPM_HEADER_SIZE]) {
-  if (memcmp(header + COUNTER_AT, header + COUNTER_TWIN_AT, 4) != 0) spm_put4(header + SIZE_AT, 0);
+** counter on.  Both are made equal here, which would make the size it left a valid one: it
+** becomes what SQLite takes in its place, the file's. */
+static void replace_stale_size(uint8_t header[SPM_HEADER_SIZE], uint64_t bytes) {
+  uint64_t page = (uint64_t)header[PAGE_SIZE_AT] << 8 | header[PAGE_SIZE_AT + 1];
+  if (memcmp(header + COUNTER_AT, header + COUNTER_TWIN_AT, 4) == 0) return;
+  if (page == 1) page = 65536;
+  spm_put4(header + SIZE_AT, page == 0 ? 0 : (uint32_t)((bytes + page - 1) / page));
 }
 
 /* The whole header in one piece: it lies in one sector, and on persistent memory
@@ -128,7 +133,7 @@ int spm_stamp_on(spm_region *data, const uint8_t life[SPM_LIFE_SIZE], uint64_t *
   if (*logical_size == 0) return write_placeholder(data, life);
   int rc = spm_region_read(data, 0, header, sizeof header);
   if (rc != SQLITE_OK) return rc;
-  forget_stale_size(header);
+  replace_stale_size(header, *logical_size);
   uint32_t counter = spm_get4(header + COUNTER_AT) + 1;
   spm_put4(header + COUNTER_AT, counter);
   spm_put4(header + COUNTER_TWIN_AT, counter);

@@ -13,7 +13,7 @@
 **
 ** Byte 18 stays as it is: a write format that SQLite does not know would make its
 ** connections read-only for good, also when the stamp is long gone.  Where 24 and 92 were
-** not equal the size at 28 did not count, and becomes zero, which does not count either.
+** not equal the size at 28 did not count, and becomes the file's, which did.
 **
 ** A file of no length gets a placeholder: a stamped page whose page size field is
 ** zero.  Taking the stamp off clears 72 to 79, then the rest of the life, moves the
