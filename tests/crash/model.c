@@ -27,10 +27,11 @@ model *model_new(void) {
   return m;
 }
 
-/* Format bytes, the counter, the life, the counter's twin: they belong to the stamp. */
+/* Format bytes, the counter and the size that counts beside two equal ones (here it is no
+** size), the life, the counter's twin: they belong to the stamp. */
 static void mask_header(uint8_t *header) {
   memset(header + 18, 1, 2);
-  memset(header + 24, 0, 4);
+  memset(header + 24, 0, 8);
   memset(header + 72, 0, 24);
 }
 
