@@ -56,14 +56,15 @@ static int stage_log(spm_conn *c) {
   return rc == SQLITE_OK ? spm_txn_reserve(c->store, &c->txn, c->txn.used) : rc;
 }
 
+static bool is_large(const spm_conn *c) { return c->txn.changed > SPM_SMALL_COMMIT; }
+
 /* A small commit always has room for its images, whoever may register before it
 ** marks; and so has a prepared one, which must not fail any more.  Another large one
 ** reserves if anybody else is attached; whoever attaches after that meets
 ** commit_large(). */
 static int reserve_images(spm_conn *c, bool prepare) {
-  bool large = c->txn.changed > SPM_SMALL_COMMIT;
-  if (large && !prepare && spm_snapshot_alone(c->store, c->slot)) return SQLITE_OK;
-  bool later = !large && !prepare && !c->store->log.media->persistent;
+  if (is_large(c) && !prepare && spm_snapshot_alone(c->store, c->slot)) return SQLITE_OK;
+  bool later = !is_large(c) && !prepare && !c->store->log.media->persistent;
   return spm_versions_reserve(c->store, later ? 2 * c->txn.changed : c->txn.changed); /* for what is pending */
 }
 
@@ -141,8 +142,6 @@ static int save_images(spm_conn *c, uint64_t until, uint64_t newest) {
   atomic_thread_fence(memory_order_release); /* before the plain stores to the blocks (S12) */
   return SQLITE_OK;
 }
-
-static bool is_large(const spm_conn *c) { return c->txn.changed > SPM_SMALL_COMMIT; }
 
 /* A truncate between staging and here may have made blocks unchanged; they are
 ** counted all the same.  Blocks cut off still need images: they stand until the
