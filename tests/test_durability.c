@@ -8,6 +8,7 @@
 
 #include "../vfs/store/apply.h"
 #include "../vfs/store/pending.h"
+#include "../vfs/store/version.h"
 #include "../vfs/store/writer.h"
 
 #include <dirent.h>
@@ -284,6 +285,58 @@ START_TEST(s12_images_of_a_commit_taken_back) {
   x_detach(late);
   x_detach(old);
   x_detach(c);
+}
+END_TEST
+
+typedef struct apply_watched {
+  spm_conn *c; /* of the one who does not go by instructions */
+  uint64_t moved;
+  bool found;
+} apply_watched;
+
+static void apply_in_steps(void *argument) {
+  const apply_watched *w = argument;
+  spm_conn *c = x_join(w->c->store->path);
+  for (uint64_t k = 1;; k++) {
+    bool more;
+    x_ok(x_begin(c));
+    x_ok(x_fill(c, 0, 1, k));
+    spm_commit_unsynced(c, true); /* pending without a flusher: its thread would not be stepped */
+    x_ok(spm_commit_finish(c));
+    x_end(c);
+    flush(c);
+    x_ok(spm_lock_acquire(c));
+    step_mark();
+    int rc = spm_pending_apply(c->store, &more);
+    step_mark();
+    x_ok(rc);
+    spm_lock_release(c);
+  }
+}
+
+/* As a reader does: the count first, then the image. */
+static bool look_meanwhile(void *argument) {
+  apply_watched *w = argument;
+  uint64_t word;
+  spm_store *s = w->c->store;
+  w->moved = atomic_load(&s->shm->pending_moved);
+  w->found = spm_versions_read(s, (uint32_t)(X_AT(0) / SPM_BLOCK_SIZE), spm_committed_lsn(s->shm), 0, sizeof word, &word) == SQLITE_OK;
+  return true;
+}
+
+static void noticed_after(void *argument) {
+  const apply_watched *w = argument;
+  if (w->found) ck_assert_uint_ne(atomic_load(&w->c->store->shm->pending_moved), w->moved);
+}
+
+/* Wherever a flush stands: whoever finds a pending image yet sees, once it may be used again,
+** that something has moved, and does not trust what it has copied. */
+START_TEST(s13_an_image_that_goes_is_noticed) {
+  x_medium(X_FILE);
+  apply_watched w = {.c = x_create(x_new("x.db", 2))};
+  int turns = visit_instructions(0, apply_in_steps, &w, (step_visit){look_meanwhile, noticed_after});
+  ck_assert_int_gt(turns, 100);
+  x_detach(w.c);
 }
 END_TEST
 
@@ -702,6 +755,7 @@ Suite *durability_suite(void) {
   tcase_set_timeout(instructions, 60);
   tcase_set_tags(instructions, "every-instruction");
   tcase_add_test(instructions, s13_a_flush_between_any_two_instructions_of_a_read);
+  tcase_add_test(instructions, s13_an_image_that_goes_is_noticed);
   suite_add_tcase(suite, instructions);
   TCase *sql = tcase_create("sql");
   tcase_set_timeout(sql, 60);
