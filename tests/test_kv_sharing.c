@@ -197,7 +197,42 @@ START_TEST(processes_write_and_are_killed) {
 }
 END_TEST
 
+/* ------------------------------------------------------- in one thread -- */
+
+/* A value that has been found is the reader's own: a commit that comes before it is read
+** changes the leaf where the value stood, and not the value. */
+START_TEST(a_value_found_outlives_the_next_commit) {
+  x_medium(_i);
+  const char *path = kv_path("x.kv");
+  char key[24];
+  uint64_t amount = 0;
+  spm_value found;
+  spm_kv *writer = kv_open(path), *other = kv_open(path);
+  open_accounts(writer);
+  account_key(key, 7);
+
+  kv_snapshot(other);
+  spm_tree seen = kv_tree(other, "bank");
+  x_ok(spm_tree_get(&seen, key, (uint32_t)strlen(key), &found));
+  kv_begin(writer);
+  spm_tree changed = kv_tree(writer, "bank");
+  set_balance(&changed, 7, EACH * 2, 8);
+  kv_commit(writer);
+  x_ok(spm_value_read(seen.conn, &found, 0, sizeof amount, &amount));
+  ck_assert_uint_eq(amount, EACH);
+  spm_kv_snapshot_end(other);
+
+  kv_snapshot(other);
+  seen = kv_tree(other, "bank");
+  ck_assert_uint_eq(balance(&seen, 7), EACH * 2);
+  spm_kv_snapshot_end(other);
+  spm_kv_close(other, false);
+  spm_kv_close(writer, false);
+}
+END_TEST
+
 void kv_sharing_cases(TCase *tcase) {
+  tcase_add_loop_test(tcase, a_value_found_outlives_the_next_commit, 0, X_MEDIA);
   tcase_add_loop_test(tcase, threads_read_while_one_writes, 0, X_MEDIA);
   tcase_add_loop_test(tcase, processes_write_and_are_killed, 0, X_MEDIA);
 }
