@@ -280,6 +280,25 @@ START_TEST(a_load_from_sql) {
 }
 END_TEST
 
+/* The log is the store's: whoever turns it off or on, all see it, and another's next option
+** leaves it so. */
+START_TEST(the_other_connection_sees_it) {
+  const char *path = path_on(_i, "app.db");
+  sqlite3 *one = open_with(path, "pmem", "pmem_wal=off"), *two = open_with(path, "pmem", "pmem_wal=off");
+  run(one, "CREATE TABLE t(a)");
+  expect(two, "SELECT count(*) FROM t", "0");
+  expect(two, "PRAGMA pmem_wal", "off");
+  expect(one, "PRAGMA pmem_wal=on", "on");
+  expect(two, "PRAGMA pmem_wal", "on");
+  expect(two, "PRAGMA pmem_max_log_size='2M'", "2097152");
+  expect(one, "PRAGMA pmem_wal", "on");
+  run(two, "INSERT INTO t VALUES(1)");
+  expect(one, "SELECT count(*) FROM t", "1");
+  close_db(one);
+  close_db(two);
+}
+END_TEST
+
 Suite *unlogged_suite(void) {
   Suite *suite = suite_create("unlogged");
   TCase *store = tcase_create("store");
@@ -297,6 +316,7 @@ Suite *unlogged_suite(void) {
   tcase_add_loop_test(sql, a_crash_is_told, 0, MEDIA);
   tcase_add_loop_test(sql, a_damaged_one_stays_refused, 0, MEDIA);
   tcase_add_loop_test(sql, a_load_from_sql, 0, MEDIA);
+  tcase_add_loop_test(sql, the_other_connection_sees_it, 0, MEDIA);
   suite_add_tcase(suite, sql);
   return suite;
 }

@@ -164,6 +164,7 @@ spm_store_options spm_options_of_store(const spm_options *o) {
 }
 
 void spm_options_in_force(spm_options *o, const spm_store_options *store) {
+  o->word[SPM_OPTION_wal] = store->unlogged ? "off" : "on";
   o->number[SPM_OPTION_max_log_size] = store->log_size_max;
   o->number[SPM_OPTION_size] = store->size_max;
   o->number[SPM_OPTION_checkpoint_interval] = store->checkpoint_interval_ns;

@@ -573,7 +573,8 @@ int spm_store_configure(spm_conn *c, const spm_store_options *options) {
 
 spm_store_options spm_store_configured(const spm_conn *c) {
   const spm_store *s = c->store;
-  return (spm_store_options){.log_size_max = atomic_load(&s->log_size_max),
+  return (spm_store_options){.unlogged = spm_unlogged(s),
+                             .log_size_max = atomic_load(&s->log_size_max),
                              .size_max = atomic_load(&s->size_max),
                              .checkpoint_interval_ns = atomic_load(&s->checkpoint_interval_ns)};
 }
