@@ -7,6 +7,7 @@
 #include "steps.h"
 
 #include "../vfs/store/apply.h"
+#include "../vfs/store/counters.h"
 #include "../vfs/store/pending.h"
 #include "../vfs/store/version.h"
 #include "../vfs/store/writer.h"
@@ -16,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define NEVER UINT64_C(1000000000000000) /* ns: a tick that no test lives to see */
@@ -417,6 +419,21 @@ START_TEST(s13_no_commit_trusts_a_late_flusher) {
 }
 END_TEST
 
+/* It was set by somebody who died before he had woken a flusher: the next to rely on it does. */
+START_TEST(s13_a_deadline_nobody_was_told_of) {
+  x_medium(X_FILE);
+  spm_conn *c = x_create(x_new("x.db", BLOCKS));
+  configure(c, SPM_DURABLE_SOON, NEVER);
+  x_commit(c, 0, 1, 1);
+  ck_assert(settles(c));
+  usleep(50000); /* fast asleep again */
+  atomic_store(&c->store->shm->flush_due, (spm_clock_ns() & ~SPM_DUE_BITS) | SPM_DUE_RELIED_ON);
+  x_commit(c, 0, 1, 2);
+  ck_assert(settles(c));
+  x_detach(c);
+}
+END_TEST
+
 /* wal=off is refused, for there are others, or given up again: their flusher is there. */
 START_TEST(s13_who_asks_for_a_flusher_has_one) {
   x_medium(X_FILE);
@@ -458,6 +475,36 @@ START_TEST(s13_a_flush_that_death_cuts_short) {
   x_commit(c, 0, 3, 1);
   ck_assert(x_killed(x_child(begin_a_flush_and_die, (void *)(uintptr_t)c->store->path)));
   ck_assert(settles(c));
+  x_detach(c);
+}
+END_TEST
+
+static void flush_and_be_stopped(void *path) {
+  spm_conn *c = x_join(path);
+  configure(c, SPM_DURABLE_SOON, NEVER);
+  media_install();
+  media_at(MEDIA_BIT(MEDIA_SYNC) | MEDIA_BIT(MEDIA_FDATASYNC), "l", 1, MEDIA_STOP);
+  x_commit(c, 0, 3, 1);
+  for (;;) pause();
+}
+
+/* Whoever commits while a flush is under way relies on the deadline it has put off, and the
+** flush, over, leaves it to him. */
+START_TEST(s13_a_deadline_others_rely_on_stays) {
+  x_medium(X_FILE);
+  int status;
+  spm_conn *c = x_create(x_new("x.db", BLOCKS));
+  pid_t pid = x_start(flush_and_be_stopped, (void *)(uintptr_t)c->store->path);
+  ck_assert_int_eq(waitpid(pid, &status, WUNTRACED), pid);
+  ck_assert(WIFSTOPPED(status));
+  c->durability = SPM_DURABLE_SOON; /* and no flusher here that could help */
+  c->flush_interval_ns = NEVER;
+  x_commit(c, 0, 3, 2);
+  ck_assert(!settled(c));
+  ck_assert_int_eq(kill(pid, SIGCONT), 0);
+  ck_assert(settles(c));
+  ck_assert_int_eq(kill(pid, SIGKILL), 0);
+  ck_assert(x_killed(x_wait(pid)));
   x_detach(c);
 }
 END_TEST
@@ -742,9 +789,11 @@ Suite *durability_suite(void) {
   tcase_add_loop_test(store, s13_the_flusher_comes_in_time, 0, 2);
   tcase_add_test(store, s13_an_idle_flusher_sleeps);
   tcase_add_test(store, s13_no_commit_trusts_a_late_flusher);
+  tcase_add_test(store, s13_a_deadline_nobody_was_told_of);
   tcase_add_loop_test(store, s12_images_of_a_commit_taken_back, 0, X_MEDIA);
   tcase_add_test(store, s17_a_flusher_decides_nothing);
   tcase_add_test(store, s13_a_flush_that_death_cuts_short);
+  tcase_add_test(store, s13_a_deadline_others_rely_on_stays);
   tcase_add_loop_test(store, s13_who_asks_for_a_flusher_has_one, 0, 2);
   tcase_add_test(store, s8_a_failed_flush_poisons);
   tcase_add_test(store, s17_what_a_dead_one_left_pending);

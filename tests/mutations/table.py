@@ -215,6 +215,13 @@ MUTATIONS = [
     dict(name="failed-flush-forgotten", rule="S8", what="a flush that failed leaves the store as it was",
          edits=[(STORE + "pending.c", "    spm_poison(s); /* what the kernel", "    (void)0; /* what the kernel")],
          catcher=suite("durability", "store")),
+    dict(name="deadline-untold", rule="S13", what="a deadline whose setter died before he woke a flusher is left to itself",
+         edits=[(STORE + "pending.c", "  if (next & SPM_DUE_TOLD) return;\n", "  if (present != 0) return;\n")],
+         catcher=suite("durability", "store")),
+    dict(name="deadline-dropped", rule="S13", what="a flush drops the deadline that somebody has relied on meanwhile",
+         edits=[(STORE + "flusher.c", "  if (rc == SQLITE_OK) (void)atomic_compare_exchange_strong(&shm->flush_due, &later, 0);\n",
+                 "  if (rc == SQLITE_OK) atomic_store(&shm->flush_due, 0);\n")],
+         catcher=suite("durability", "store")),
     # ---- wal=off ----
     dict(name="unlogged-not-said", rule="S5", what="with wal=off the superblock does not say so",
          edits=[(STORE + "checkpoint.c", "      .unlogged = atomic_load(&shm->unlogged) != SPM_LOGGED,\n", "")],

@@ -15,7 +15,7 @@
 #define RETRY_NS UINT64_C(50000000)
 /* After a flush that left something, or whose process died; those who commit meanwhile set an
 ** earlier one if they need it. */
-#define AGAIN_NS UINT64_C(1000000000)
+#define AGAIN_NS UINT64_C(100000000)
 
 typedef struct spm_flusher {
   pthread_t thread;
@@ -39,23 +39,17 @@ static int apply_all(spm_conn *c) {
   return rc;
 }
 
-/* Nothing is left to flush: no deadline, unless somebody has just relied on it. */
-static void drop_deadline(spm_shm *shm, uint64_t due) {
-  uint64_t present = due, none = 0;
-  if (atomic_load(&shm->durable_lsn) < spm_committed_lsn(shm)) return;
-  if (!atomic_compare_exchange_strong(&shm->flush_due, &present, 0)) return;
-  if (atomic_load(&shm->durable_lsn) < spm_committed_lsn(shm))
-    (void)atomic_compare_exchange_strong(&shm->flush_due, &none, due);
-}
-
-/* The deadline is put off before the LSN is looked up, for whoever commits after that and
-** for the case that this process dies; it goes once nothing is left. */
+/* The deadline is put off before the LSN is looked up, for the case that this process dies;
+** the other flushers know of it, for they wake up by the old one.  Afterwards it goes, unless
+** somebody relies on it by then: who had done so before it was put off had committed
+** before the LSN was looked up, and is durable. */
 static int flush(spm_conn *c) {
   spm_shm *shm = c->store->shm;
-  uint64_t now = spm_clock_ns(), later = now + AGAIN_NS, due = atomic_load(&shm->flush_due);
+  uint64_t now = spm_clock_ns(), due = atomic_load(&shm->flush_due);
+  uint64_t later = ((now + AGAIN_NS) & ~SPM_DUE_BITS) | SPM_DUE_TOLD;
   if (due != 0 && due <= now) (void)atomic_compare_exchange_strong(&shm->flush_due, &due, later);
   int rc = spm_pending_sync(c->store);
-  if (rc == SQLITE_OK) drop_deadline(shm, later);
+  if (rc == SQLITE_OK) (void)atomic_compare_exchange_strong(&shm->flush_due, &later, 0);
   return rc == SQLITE_OK ? apply_all(c) : rc;
 }
 

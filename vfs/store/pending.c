@@ -17,9 +17,12 @@
 
 /* When the flush of a commit of now is due: soon, or at the next tick of its interval. */
 static uint64_t due_at(const spm_conn *c, uint64_t now) {
-  uint64_t interval = c->flush_interval_ns;
-  if (c->durability == SPM_DURABLE_AT_TICKS) return (now / interval + 1) * interval;
-  return now + (interval / 2 < SOON_NS ? interval / 2 : SOON_NS);
+  uint64_t interval = c->flush_interval_ns, due;
+  if (c->durability == SPM_DURABLE_AT_TICKS)
+    due = (now / interval + 1) * interval;
+  else
+    due = now + (interval / 2 < SOON_NS ? interval / 2 : SOON_NS);
+  return due & ~SPM_DUE_BITS;
 }
 
 /* Half an interval after a flush was due, the flusher is stopped or gone, or its disk is
@@ -32,12 +35,14 @@ static bool overdue(const spm_conn *c) {
 void spm_pending_ask(spm_conn *c) {
   if (c->durability == SPM_DURABLE_AT_ONCE) return; /* synchronous=OFF asks for nothing */
   spm_shm *shm = c->store->shm;
-  uint64_t due = due_at(c, spm_clock_ns()), present = atomic_load(&shm->flush_due);
-  while (present == 0 || due < present)
-    if (atomic_compare_exchange_weak(&shm->flush_due, &present, due)) {
-      spm_futex_wake_all(&shm->flush_asked);
-      return;
-    }
+  uint64_t due = due_at(c, spm_clock_ns()), present = atomic_load(&shm->flush_due), next;
+  do {
+    bool earlier = present == 0 || due < (present & ~SPM_DUE_BITS);
+    next = (earlier ? due : present) | SPM_DUE_RELIED_ON;
+  } while (next != present && !atomic_compare_exchange_weak(&shm->flush_due, &present, next));
+  if (next & SPM_DUE_TOLD) return;
+  spm_futex_wake_all(&shm->flush_asked);
+  (void)atomic_compare_exchange_strong(&shm->flush_due, &next, next | SPM_DUE_TOLD);
 }
 
 /* ---- commits ---- */

@@ -20,6 +20,13 @@
 
 #include "core.h"
 
+/* Low bits of a deadline.  Some commit relies on it since it was set or put off: only who
+** has flushed that commit may drop it.  And the flushers that slept have been woken: who
+** set it may have died before, and then the next to rely on it does it. */
+#define SPM_DUE_RELIED_ON UINT64_C(1)
+#define SPM_DUE_TOLD UINT64_C(2)
+#define SPM_DUE_BITS (SPM_DUE_RELIED_ON | SPM_DUE_TOLD)
+
 /* W: may the commit of this staged transaction be acknowledged before it is durable? */
 bool spm_pending_allowed(const spm_conn *);
 /* After publishing such a commit: ask for its flush in time. */

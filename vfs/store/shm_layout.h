@@ -153,7 +153,7 @@ typedef struct spm_shm {
 
   /* commits that are not durable yet (flusher.h); by anyone */
   _Alignas(SPM_LINE_SIZE) _Atomic uint64_t durable_lsn; /* only ever raised */
-  _Atomic uint64_t flush_due;    /* ns of the monotonic clock; 0: nobody asked for a flush */
+  _Atomic uint64_t flush_due;    /* ns of the monotonic clock with SPM_DUE_BITS; 0: nobody asked for a flush */
   _Atomic uint32_t flush_asked;  /* the futex that flushers sleep on: moves with each deadline */
 
   /* W */
