@@ -367,9 +367,12 @@ static void misuse(sqlite3 *db, bool writes_first) {
   (void)run(db, "BEGIN IMMEDIATE; UPDATE t SET x=x+100;");
   (void)run(db, "COMMIT");
   (void)run(db, "ROLLBACK");
-  (void)run(db, "PRAGMA integrity_check");
+  (void)run(db, "PRAGMA integrity_check; PRAGMA pmem_wal; PRAGMA pmem_medium");
+  int reading = 1;
+  bool refused = run(db, "PRAGMA pmem_wal=off") != SQLITE_OK && run(db, "PRAGMA pmem_mode=async") != SQLITE_OK;
+  (void)sqlite3_file_control(db, "main", SQLITE_FCNTL_EXTERNAL_READER, &reading);
   (void)sqlite3_close(db);
-  _exit(0);
+  _exit(refused && !reading ? 0 : 1);
 }
 
 static void fork_and_misuse(sqlite3 *db) {

@@ -57,6 +57,7 @@ static int pragma_locking_mode(spm_dbfile *f, const char *value) {
 static int set_option(spm_dbfile *f, char **arguments) {
   spm_options changed = f->options;
   int rc = spm_options_set(&changed, arguments[PRAGMA_NAME], arguments[PRAGMA_VALUE]);
+  if (rc == SQLITE_OK && f->conn != NULL && spm_conn_orphaned(f->conn)) rc = spm_dbfile_orphan_error(f);
   if (rc == SQLITE_OK && f->conn != NULL) {
     spm_store_options store = spm_options_of_store(&changed);
     rc = spm_store_configure(f->conn, &store);
@@ -71,7 +72,7 @@ static int set_option(spm_dbfile *f, char **arguments) {
 
 /* The store's options are those of all its connections here. */
 static void look_at_store(spm_dbfile *f) {
-  if (f->conn == NULL) return;
+  if (f->conn == NULL || spm_conn_orphaned(f->conn)) return;
   spm_store_options store = spm_store_configured(f->conn);
   spm_options_in_force(&f->options, &store);
 }
@@ -136,7 +137,7 @@ static int has_moved(spm_dbfile *f, int *moved) {
 
 /* Is a process other than this one reading? */
 static int external_reader(spm_dbfile *f, int *reading) {
-  *reading = f->conn != NULL && spm_conn_read_elsewhere(f->conn);
+  *reading = f->conn != NULL && !spm_conn_orphaned(f->conn) && spm_conn_read_elsewhere(f->conn);
   return SQLITE_OK;
 }
 

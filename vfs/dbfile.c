@@ -40,7 +40,7 @@ spm_dbfile *spm_dbfile_of(sqlite3_file *file) {
 
 bool spm_dbfile_attached(const spm_dbfile *f) { return f->conn != NULL; }
 
-static int orphan_error(const spm_dbfile *f) {
+int spm_dbfile_orphan_error(const spm_dbfile *f) {
   return spm_error(SQLITE_IOERR, "%s was opened before a fork: the child must open it again", f->path);
 }
 
@@ -164,7 +164,7 @@ static int advance_counter(spm_dbfile *f) {
 }
 
 int spm_dbfile_sync(spm_dbfile *f, const char *super) {
-  if (spm_conn_orphaned(f->conn)) return orphan_error(f);
+  if (spm_conn_orphaned(f->conn)) return spm_dbfile_orphan_error(f);
   if (!spm_conn_modified(f->conn)) return SQLITE_OK;
   int rc = advance_counter(f);
   if (rc == SQLITE_OK && super != NULL) {
@@ -180,7 +180,7 @@ int spm_dbfile_sync(spm_dbfile *f, const char *super) {
 /* V1: after PHASETWO only SQLITE_OK, SQLITE_FULL and SQLITE_IOERR_* are understood.
 ** The stub is the last thing to go; if that fails the commit stands all the same. */
 int spm_dbfile_commit(spm_dbfile *f) {
-  if (spm_conn_orphaned(f->conn)) return orphan_error(f);
+  if (spm_conn_orphaned(f->conn)) return spm_dbfile_orphan_error(f);
   int rc = spm_commit_finish(f->conn);
   if (rc != SQLITE_OK) {
     leave_stub(f);
@@ -203,7 +203,7 @@ static int begin_shared(spm_dbfile *f) {
     int rc = spm_attach(f);
     if (rc != SQLITE_OK || f->conn == NULL) return plain_busy(rc);
   }
-  if (spm_conn_orphaned(f->conn)) return orphan_error(f);
+  if (spm_conn_orphaned(f->conn)) return spm_dbfile_orphan_error(f);
   spm_conn_want_pointers(f->conn, f->mmap_limit > 0);
   return plain_busy(f->exclusive ? spm_snapshot_hold(f->conn) : spm_snapshot_begin(f->conn)); /* V3 */
 }
@@ -222,7 +222,7 @@ static int db_lock(sqlite3_file *file, int level) {
   spm_dbfile *f = of(file);
   int rc = SQLITE_OK;
   if (level <= f->lock) return SQLITE_OK;
-  if (f->conn != NULL && spm_conn_orphaned(f->conn)) return orphan_error(f);
+  if (f->conn != NULL && spm_conn_orphaned(f->conn)) return spm_dbfile_orphan_error(f);
   if (f->lock == SQLITE_LOCK_NONE) {
     rc = begin_shared(f);
     if (rc != SQLITE_OK) return rc;
@@ -266,7 +266,7 @@ static int db_unlock(sqlite3_file *file, int level) {
 static int db_reserved(sqlite3_file *file, int *reserved) {
   spm_dbfile *f = of(file);
   if (f->conn == NULL) return f->parent->pMethods->xCheckReservedLock(f->parent, reserved);
-  if (spm_conn_orphaned(f->conn)) return orphan_error(f);
+  if (spm_conn_orphaned(f->conn)) return spm_dbfile_orphan_error(f);
   *reserved = spm_conn_writer_exists(f->conn);
   return SQLITE_OK;
 }
@@ -323,7 +323,7 @@ static int with_snapshot(spm_dbfile *f, void *to, int n, sqlite3_int64 offset, s
     return rc == SQLITE_IOERR_SHORT_READ && header[0] == 0 ? SQLITE_OK
                                                            : f->parent->pMethods->xFileSize(f->parent, size);
   }
-  if (spm_conn_orphaned(f->conn)) return orphan_error(f);
+  if (spm_conn_orphaned(f->conn)) return spm_dbfile_orphan_error(f);
   int rc = spm_snapshot_begin(f->conn);
   if (rc != SQLITE_OK) return rc;
   if (size != NULL)
@@ -341,7 +341,7 @@ static bool has_snapshot(const spm_dbfile *f) {
 static int db_read(sqlite3_file *file, void *to, int n, sqlite3_int64 offset) {
   spm_dbfile *f = of(file);
   if (!has_snapshot(f)) return with_snapshot(f, to, n, offset, NULL);
-  if (spm_conn_orphaned(f->conn)) return orphan_error(f);
+  if (spm_conn_orphaned(f->conn)) return spm_dbfile_orphan_error(f);
   if (n != 16 || offset != COUNTER_AT) return read_attached(f, to, n, offset);
   if (spm_conn_modified(f->conn)) { /* V3: a transaction begins, the last one was rolled back */
     spm_journal_clear(&f->journal);
@@ -383,7 +383,7 @@ static void refuse_wal(const void *page) {
 static int db_write(sqlite3_file *file, const void *from, int n, sqlite3_int64 offset) {
   spm_dbfile *f = of(file);
   if (f->conn == NULL) return spm_error(SQLITE_IOERR_WRITE, "%s: write without a lock", f->path);
-  if (spm_conn_orphaned(f->conn)) return orphan_error(f);
+  if (spm_conn_orphaned(f->conn)) return spm_dbfile_orphan_error(f);
   int rc = check_header(f, from, n, offset);
   if (rc == SQLITE_OK) rc = leave_prepared(f);
   if (rc == SQLITE_OK && offset == 0) refuse_wal(from);
@@ -395,7 +395,7 @@ static int db_write(sqlite3_file *file, const void *from, int n, sqlite3_int64 o
 static int db_truncate(sqlite3_file *file, sqlite3_int64 size) {
   spm_dbfile *f = of(file);
   if (f->conn == NULL) return spm_error(SQLITE_IOERR_TRUNCATE, "%s: truncate without a lock", f->path);
-  if (spm_conn_orphaned(f->conn)) return orphan_error(f);
+  if (spm_conn_orphaned(f->conn)) return spm_dbfile_orphan_error(f);
   return spm_write_truncate(f->conn, (uint64_t)size);
 }
 

@@ -71,6 +71,8 @@ bool spm_dbfile_attached(const spm_dbfile *);
 
 /* The file controls and pragmas: control.c. */
 int spm_dbfile_control(spm_dbfile *, int op, void *argument);
+/* What a child of fork is told of its parent's connection. */
+int spm_dbfile_orphan_error(const spm_dbfile *);
 /* Every change of a transaction at its end: commit, or drop. */
 int spm_dbfile_sync(spm_dbfile *, const char *super);
 int spm_dbfile_commit(spm_dbfile *);
