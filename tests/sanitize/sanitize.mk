@@ -13,7 +13,7 @@ build-for-asan: deps
 	@$(SANITIZED) $(ASAN) build-asan/tests build-asan/threads
 
 build-for-tsan: deps
-	@$(SANITIZED) $(TSAN) build-tsan/threads
+	@$(SANITIZED) $(TSAN) build-tsan/tests build-tsan/threads
 
 build-for-valgrind:
 	@./tests/deps.sh valgrind
