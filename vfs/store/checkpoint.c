@@ -4,6 +4,7 @@
 #include "checkpoint.h"
 
 #include "counters.h"
+#include "lines.h"
 #include "log.h"
 #include "pending.h"
 #include "superblock.h"
@@ -12,59 +13,6 @@
 
 #define STEP_BYTES 8192u /* of log a step looks at: microseconds of work     */
 #define STEP_GROWTH 8u   /* it doubles so often until the log is at its limit */
-
-/* ------------------------------------------------- lines to be flushed -- */
-
-/* The same lines are changed again and again; each is flushed once a step. */
-#define LINE_SETS 512u
-#define LINE_SETS_FULL 384u
-
-typedef struct line_sets {
-  uint32_t count;
-  struct {
-    uint64_t lines; /* bit i: line i of the block; 0: free entry */
-    uint32_t block;
-  } set[LINE_SETS];
-} line_sets;
-
-static_assert(SPM_BLOCK_SIZE / SPM_LINE_SIZE == 64, "a block's lines fit a word");
-
-static void flush_lines(spm_store *s, uint32_t block, uint64_t lines) {
-  while (lines != 0) {
-    unsigned first = (unsigned)__builtin_ctzll(lines);
-    uint64_t rest = ~(lines >> first);
-    unsigned run = rest == 0 ? 64 - first : (unsigned)__builtin_ctzll(rest);
-    spm_flush(&s->data, (uint64_t)block * SPM_BLOCK_SIZE + (uint64_t)first * SPM_LINE_SIZE,
-              (size_t)run * SPM_LINE_SIZE);
-    if (first + run >= 64) break;
-    lines &= ~UINT64_C(0) << (first + run);
-  }
-}
-
-static void flush_sets(spm_store *s, line_sets *l) {
-  for (uint32_t i = 0; l->count > 0 && i < LINE_SETS; i++)
-    if (l->set[i].lines != 0) flush_lines(s, l->set[i].block, l->set[i].lines);
-  memset(l, 0, sizeof *l);
-}
-
-static void add_lines(spm_store *s, line_sets *l, const spm_entry *entry) {
-  unsigned first = entry->offset / SPM_LINE_SIZE;
-  unsigned last = (entry->offset + entry->length - 1u) / SPM_LINE_SIZE;
-  uint64_t lines = (~UINT64_C(0) >> (63 - (last - first))) << first;
-  if (l->count >= LINE_SETS_FULL) flush_sets(s, l);
-  uint32_t i = (entry->block * 2654435769u) % LINE_SETS;
-  while (l->set[i].lines != 0 && l->set[i].block != entry->block) i = (i + 1) % LINE_SETS;
-  l->count += l->set[i].lines == 0;
-  l->set[i].block = entry->block;
-  l->set[i].lines |= lines;
-}
-
-/* What a later truncate cut is skipped: there may be no place for it in X. */
-static void add_record(spm_store *s, line_sets *l, const spm_record *record, uint64_t size) {
-  spm_entry_cursor c;
-  for (spm_entries_open(&c, record); spm_entries_next(&c);)
-    if ((uint64_t)c.entry.block * SPM_BLOCK_SIZE < size) add_lines(s, l, &c.entry);
-}
 
 /* --------------------------------------------------------- superblock -- */
 
@@ -104,7 +52,7 @@ static int advance(spm_store *s, uint64_t budget) {
   uint64_t end = atomic_load(&spm_committed(shm)->logical_size);
   if (spm_region_holds(&s->data, end) != SQLITE_OK) return spm_shm_broken(s, "the length of the database");
   uint32_t left = 0, leaving[4];
-  line_sets lines = {0};
+  spm_lines lines = {0};
   spm_log_reader r;
   int rc = spm_log_reader_open(&r, &s->log, shm->salt, shm->checkpoint, false);
   while (rc == SQLITE_OK && r.pos.lsn < target && seen < budget && left < 4) {
@@ -114,7 +62,7 @@ static int advance(spm_store *s, uint64_t budget) {
       return spm_error(SQLITE_IOERR_READ, "%s: the record after LSN %llu can no longer be read",
                        s->log.path, (unsigned long long)r.pos.lsn);
     }
-    add_record(s, &lines, record, end);
+    spm_lines_add(s, &lines, record, end);
     seen += spm_record_span(record->length);
     if (record->flags & SPM_REC_COMMIT) size = record->argument;
     if (spm_offset_segment(r.pos.offset) == segment) continue;
@@ -122,7 +70,7 @@ static int advance(spm_store *s, uint64_t budget) {
     segment = spm_offset_segment(r.pos.offset);
   }
   spm_log_reader_close(&r);
-  flush_sets(s, &lines);
+  spm_lines_flush(s, &lines);
   if (rc == SQLITE_OK) rc = spm_sync(&s->data);
   if (rc != SQLITE_OK) {
     spm_poison(s);
