@@ -216,10 +216,15 @@ static void move_on(spm_store *s) {
   atomic_thread_fence(memory_order_release);
 }
 
+/* In a damaged chain one may have been unlinked twice. */
 static void free_retired(spm_store *s, uint32_t image) {
   if (image == SPM_IMAGE_NONE) return;
   move_on(s);
-  while (image != SPM_IMAGE_NONE) {
+  for (uint32_t steps = 0; image != SPM_IMAGE_NONE; steps++) {
+    if (steps > images_possible(s)) {
+      (void)spm_shm_broken(s, "the freed images");
+      return;
+    }
     uint32_t next = meta_of(s, image)->older;
     push_free(s, image);
     image = next;
