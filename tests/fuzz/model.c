@@ -93,14 +93,24 @@ static const char *walk(const model_input *in, const spm_superblock *block, chai
   return NULL;
 }
 
-static const char *look_for_loss(const model_input *in, uint64_t salt, uint64_t end_lsn) {
-  for (uint64_t at = SPM_LOG_HEADER_SIZE; at < in->log_size; at += SPM_LINE_SIZE) {
-    spm_record head;
-    uint32_t magic;
-    if (spm_segment_offset(spm_offset_segment(at) + 1) > in->log_size) break;
-    memcpy(&magic, in->log + at + offsetof(spm_record, magic), sizeof magic);
-    if (magic != SPM_RECORD_MAGIC) continue;
-    if (whole_record(in, at, salt, &head) && head.durable_lsn > end_lsn) return "a later record proves a loss";
+/* The chain has left the segment: whatever else is in there is older than its LINK. */
+static bool left_behind(const model_input *in, const chain *c, uint64_t segment) {
+  for (size_t i = 0; i < c->count; i++)
+    if (c->record[i].head.type == SPM_REC_LINK && spm_offset_segment((uint64_t)(c->record[i].at - in->log)) == segment)
+      return true;
+  return false;
+}
+
+static const char *look_for_loss(const model_input *in, const chain *c, uint64_t salt) {
+  for (uint64_t segment = 0; spm_segment_offset(segment + 1) <= in->log_size; segment++) {
+    if (left_behind(in, c, segment)) continue;
+    for (uint64_t at = spm_segment_offset(segment); at < spm_segment_offset(segment + 1); at += SPM_LINE_SIZE) {
+      spm_record head;
+      uint32_t magic;
+      memcpy(&magic, in->log + at + offsetof(spm_record, magic), sizeof magic);
+      if (magic != SPM_RECORD_MAGIC) continue;
+      if (whole_record(in, at, salt, &head) && head.durable_lsn > c->end_lsn) return "a later record proves a loss";
+    }
   }
   return NULL;
 }
@@ -122,7 +132,7 @@ static bool entries_fit(const place *p) {
 static bool sensible(const place *p) {
   const spm_record *head = &p->head;
   bool bare = head->length == 0 && head->entries == 0;
-  if (head->txid >= LSN_END) return false;
+  if (head->txid >= LSN_END || head->durable_lsn >= head->lsn) return false;
   switch (head->type) {
     case SPM_REC_DATA:
       if (head->flags > SPM_REC_COMMIT || !entries_fit(p)) return false;
@@ -209,7 +219,7 @@ void model_recover(const model_input *in, model *m) {
     m->refused = walk(in, &block, &c);
   }
   if (m->refused == NULL) m->refused = replay(in, &c, m);
-  if (m->refused == NULL) m->refused = look_for_loss(in, block.salt, c.end_lsn);
+  if (m->refused == NULL) m->refused = look_for_loss(in, &c, block.salt);
   free(c.record);
 }
 

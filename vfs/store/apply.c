@@ -5,13 +5,14 @@
 
 #include "version.h"
 
-int spm_apply_record(spm_store *s, const spm_record *record, uint64_t size) {
+int spm_apply_record(spm_store *s, const spm_record *record, uint64_t size, spm_lines *lines) {
   spm_entry_cursor c;
   for (spm_entries_open(&c, record); spm_entries_next(&c);) {
     uint64_t offset = (uint64_t)c.entry.block * SPM_BLOCK_SIZE + c.entry.offset;
     if (offset >= size) continue; /* a later truncate of the same transaction cut it */
     int rc = spm_store_bytes(&s->data, offset, c.bytes, c.entry.length);
     if (rc != SQLITE_OK) return rc;
+    if (lines != NULL) spm_lines_add(s, lines, &c.entry);
     s->shm->counters.file_bytes += c.entry.length;
   }
   return SQLITE_OK;
@@ -39,7 +40,7 @@ static int each_record(spm_store *s, spm_log_pos from, uint64_t to_lsn, uint64_t
 }
 
 static int visit_apply(spm_store *s, const spm_record *record, const uint64_t *size) {
-  return spm_apply_record(s, record, *size);
+  return spm_apply_record(s, record, *size, NULL);
 }
 
 int spm_apply_range(spm_store *s, spm_log_pos from, uint64_t to_lsn, uint64_t txid, uint64_t size) {

@@ -42,6 +42,13 @@ static int write_superblock(spm_store *s, bool clean) {
 
 /* ---------------------------------------------------------------- steps -- */
 
+/* What a later truncate cut is skipped: there may be no place for it in X. */
+static void add_record(spm_store *s, spm_lines *l, const spm_record *record, uint64_t size) {
+  spm_entry_cursor c;
+  for (spm_entries_open(&c, record); spm_entries_next(&c);)
+    if ((uint64_t)c.entry.block * SPM_BLOCK_SIZE < size) spm_lines_add(s, l, &c.entry);
+}
+
 /* Flush what the records from the checkpoint on have changed, up to about
 ** `budget` bytes of log, and move the checkpoint behind them.  Segments that it
 ** has left are free once the superblock says so, not before (S6). */
@@ -62,7 +69,7 @@ static int advance(spm_store *s, uint64_t budget) {
       return spm_error(SQLITE_IOERR_READ, "%s: the record after LSN %llu can no longer be read",
                        s->log.path, (unsigned long long)r.pos.lsn);
     }
-    spm_lines_add(s, &lines, record, end);
+    add_record(s, &lines, record, end);
     seen += spm_record_span(record->length);
     if (record->flags & SPM_REC_COMMIT) size = record->argument;
     if (spm_offset_segment(r.pos.offset) == segment) continue;
@@ -201,6 +208,7 @@ int spm_checkpoint_restart(spm_store *s, bool clean) {
   if (rc == SQLITE_OK) rc = write_superblock(s, clean);
   if (rc != SQLITE_OK) return rc;
   state->tail = start;
+  caught_up(shm);
   memset(shm->segments, 0, sizeof shm->segments);
   shm->segments_used = 0;
   (void)spm_segment_mark(s, 0);

@@ -27,7 +27,7 @@ void spm_lines_flush(spm_store *s, spm_lines *l) {
   memset(l, 0, sizeof *l);
 }
 
-static void add(spm_store *s, spm_lines *l, const spm_entry *entry) {
+void spm_lines_add(spm_store *s, spm_lines *l, const spm_entry *entry) {
   unsigned first = entry->offset / SPM_LINE_SIZE;
   unsigned last = (entry->offset + entry->length - 1u) / SPM_LINE_SIZE;
   uint64_t lines = (~UINT64_C(0) >> (63 - (last - first))) << first;
@@ -37,10 +37,4 @@ static void add(spm_store *s, spm_lines *l, const spm_entry *entry) {
   l->count += l->set[i].lines == 0;
   l->set[i].block = entry->block;
   l->set[i].lines |= lines;
-}
-
-void spm_lines_add(spm_store *s, spm_lines *l, const spm_record *record, uint64_t size) {
-  spm_entry_cursor c;
-  for (spm_entries_open(&c, record); spm_entries_next(&c);)
-    if ((uint64_t)c.entry.block * SPM_BLOCK_SIZE < size) add(s, l, &c.entry);
 }

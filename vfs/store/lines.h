@@ -8,7 +8,6 @@
 #define SPM_LINES_H
 
 #include "core.h"
-#include "log.h"
 
 #define SPM_LINE_SETS 512u /* blocks; a hash table that is flushed before it is full */
 
@@ -20,8 +19,8 @@ typedef struct spm_lines {
   } set[SPM_LINE_SETS];
 } spm_lines;
 
-/* What the record changed below `size`: what a later truncate cut may have no place in X. */
-void spm_lines_add(spm_store *, spm_lines *, const spm_record *, uint64_t size);
+/* What an entry of a DATA record changed. */
+void spm_lines_add(spm_store *, spm_lines *, const spm_entry *);
 /* All that were added; none are left. */
 void spm_lines_flush(spm_store *, spm_lines *);
 

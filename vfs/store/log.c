@@ -358,13 +358,16 @@ int spm_log_next(spm_log_reader *r, const spm_record **found) {
   return SQLITE_ROW;
 }
 
-int spm_log_proves_loss(spm_region *log, uint64_t salt, spm_log_pos end, bool *proved) {
+void spm_segment_set_add(spm_segment_set *set, uint64_t segment) { bit_set(set->bits, (uint32_t)segment); }
+
+int spm_log_proves_loss(spm_region *log, uint64_t salt, spm_log_pos end, const spm_segment_set *passed, bool *proved) {
   spm_log_reader r;
   *proved = false;
   int rc = spm_log_reader_open(&r, log, salt, end, true);
   if (rc != SQLITE_OK) return rc;
-  for (uint64_t segment = 0; !*proved; segment++) {
+  for (uint32_t segment = 0; !*proved; segment++) {
     const uint8_t *bytes;
+    if (segment < SPM_SEGMENT_COUNT && bit_get(passed->bits, segment)) continue;
     rc = load_segment(&r, spm_segment_offset(segment), &bytes);
     if (rc != SQLITE_OK || bytes == NULL) break;
     for (uint32_t at = 0; at < SPM_SEGMENT_SIZE; at += SPM_LINE_SIZE) {
@@ -404,7 +407,7 @@ static bool entries_sane(const spm_record *record) {
 bool spm_record_sane(const spm_record *record) {
   bool empty = record->length == 0 && record->entries == 0;
   bool sized = record->argument <= SPM_DATA_SIZE_MAX;
-  if (record->txid == 0 || record->txid >= SPM_TXID_END) return false;
+  if (record->txid == 0 || record->txid >= SPM_TXID_END || record->durable_lsn >= record->lsn) return false;
   switch (record->type) {
     case SPM_REC_DATA:
       return entries_sane(record) && (record->flags == 0 || (record->flags == SPM_REC_COMMIT && sized));

@@ -65,9 +65,17 @@ void spm_log_reader_close(spm_log_reader *);
 /* SQLITE_ROW: *record is the next valid one and pos is behind it; SQLITE_DONE: no
 ** valid record follows; else an error. */
 int spm_log_next(spm_log_reader *, const spm_record **record) SPM_MUST_CHECK;
-/* Is there, anywhere in the log, a record that proves that one after `end` had
-** been durable (S7)? */
-int spm_log_proves_loss(spm_region *log, uint64_t salt, spm_log_pos end, bool *proved) SPM_MUST_CHECK;
+/* A set of segments: SPM_SEGMENT_COUNT bits. */
+typedef struct spm_segment_set {
+  uint64_t bits[SPM_SEGMENT_COUNT / 64];
+} spm_segment_set;
+void spm_segment_set_add(spm_segment_set *, uint64_t segment);
+
+/* Is there, anywhere in the log, a record that proves that one after `end` had been durable
+** (S7)?  Those `passed` need no look: the chain that ends there left them by a LINK, and
+** nothing newer can have been written behind that. */
+int spm_log_proves_loss(spm_region *log, uint64_t salt, spm_log_pos end, const spm_segment_set *passed, bool *proved)
+    SPM_MUST_CHECK;
 
 /* Could a writer have meant this record, whose checksum is right?  Damage that no
 ** checksum shows is refused rather than half understood. */

@@ -7,6 +7,7 @@
 #include "checkpoint.h"
 #include "counters.h"
 #include "growth.h"
+#include "lines.h"
 #include "pending.h"
 #include "store.h"
 
@@ -118,23 +119,32 @@ static int summarize_record(spm_log_summary *sum, const spm_record *record, spm_
 
 /* On PMEM the log is flushed again as it is read, what is not accepted with it: a walk of
 ** its own would take as long again.  The fence is spm_log_harden()'s. */
-int spm_log_summarize(spm_store *s, spm_log_pos from, uint64_t size, spm_log_summary *sum) {
-  *sum = (spm_log_summary){.accepted = from, .size = size, .next_txid = 1};
+static int summarize(spm_store *s, spm_log_pos from, spm_log_summary *sum, spm_segment_set *passed, spm_log_pos *end) {
   spm_log_reader r;
   int rc = spm_log_reader_open(&r, &s->log, s->shm->salt, from, true);
   if (rc != SQLITE_OK) return rc;
   const spm_record *record;
   for (uint64_t offset = from.offset; (rc = spm_log_next(&r, &record)) == SQLITE_ROW; offset = r.pos.offset) {
     if (s->log.media->persistent) spm_flush(&s->log, offset, spm_record_span(record->length));
+    if (record->type == SPM_REC_LINK) spm_segment_set_add(passed, spm_offset_segment(offset));
     rc = summarize_record(sum, record, r.pos);
     if (rc != SQLITE_OK) break;
     report_record(s, record);
   }
-  spm_log_pos end = r.pos;
+  *end = r.pos;
   spm_log_reader_close(&r);
-  if (rc != SQLITE_DONE) return rc;
-  bool lost;
-  rc = spm_log_proves_loss(&s->log, s->shm->salt, end, &lost);
+  return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+int spm_log_summarize(spm_store *s, spm_log_pos from, uint64_t size, spm_log_summary *sum) {
+  *sum = (spm_log_summary){.accepted = from, .size = size, .next_txid = 1};
+  spm_log_pos end;
+  bool lost = false;
+  spm_segment_set *passed = calloc(1, sizeof *passed);
+  if (passed == NULL) return SQLITE_NOMEM;
+  int rc = summarize(s, from, sum, passed, &end);
+  if (rc == SQLITE_OK) rc = spm_log_proves_loss(&s->log, s->shm->salt, end, passed, &lost);
+  free(passed);
   if (rc == SQLITE_OK && lost)
     rc = spm_error(SQLITE_CORRUPT, "%s is damaged after LSN %llu: later records prove that more had been committed",
                    s->log.path, (unsigned long long)end.lsn);
@@ -195,20 +205,24 @@ static bool is_aborted(const spm_log_summary *sum, uint64_t txid) {
 }
 
 /* Size is set once, at the end; what a later truncate cut is skipped (S9).  What stands in
-** memory has been read with pread once, and now can be read in place. */
+** memory has been read with pread once, and now can be read in place.  What the log lists is
+** flushed even where the bytes already matched: whoever stored them may not have (S19). */
 static int redo(spm_store *s, spm_log_pos from, const spm_log_summary *sum) {
   int rc = spm_data_grow(s, sum->size);
   if (rc != SQLITE_OK) return rc;
+  bool persistent = s->data.media->persistent;
+  spm_lines lines = {0};
   spm_log_reader r;
-  rc = spm_log_reader_open(&r, &s->log, s->shm->salt, from, !s->log.media->persistent);
+  rc = spm_log_reader_open(&r, &s->log, s->shm->salt, from, !persistent);
   while (rc == SQLITE_OK && r.pos.lsn < sum->accepted.lsn) {
     const spm_record *record;
     rc = spm_log_next(&r, &record);
     if (rc == SQLITE_DONE) rc = SQLITE_IOERR_READ;
     if (rc != SQLITE_ROW) break;
-    rc = is_aborted(sum, record->txid) ? SQLITE_OK : spm_apply_record(s, record, sum->size);
+    rc = is_aborted(sum, record->txid) ? SQLITE_OK : spm_apply_record(s, record, sum->size, persistent ? &lines : NULL);
   }
   spm_log_reader_close(&r);
+  spm_lines_flush(s, &lines);
   return rc;
 }
 
@@ -249,8 +263,7 @@ int spm_recover(spm_store *s, const spm_superblock *block) {
   if (rc == SQLITE_OK) {
     uint64_t next = sum.next_txid > block->next_txid ? sum.next_txid : block->next_txid;
     spm_publish(s, sum.accepted, sum.size, next);
-    /* 5: flushes what the log lists, even where the bytes already matched (S19). */
-    rc = spm_checkpoint_all(s);
+    rc = spm_sync(&s->data); /* of all that was redone: the log may go (S19) */
   }
   if (rc == SQLITE_OK) rc = spm_checkpoint_restart(s, false);
   if (rc == SQLITE_OK) rc = spm_checkpoint_trim(s, true);
