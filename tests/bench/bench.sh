@@ -58,6 +58,7 @@ for name in $only; do
   esac
 done
 
+[ -n "$charts" ] || exit 0
 for kind in svg png; do
   gnuplot -e "folder='$DATA_FOLDER'; names='${charts# }'; picture='$build/bench.$kind'" tests/bench/chart.gp
 done

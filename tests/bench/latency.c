@@ -4,7 +4,9 @@
 ** Single-row updates in autocommit, each timed by itself; the engines take turns after
 ** every ten thousand.  A checkpoint is whatever frees log for new commits: a superblock
 ** written for pmem, a WAL begun anew for stock SQLite.  Both count themselves on media,
-** and that is read there.
+** and that is read there.  A loop that only looks at the clock, for about as long as a
+** commit takes, shows what the machine itself does to the slowest: interrupts, and whatever
+** else wants the processor.
 */
 #include "bench.h"
 #include "harness.h"
@@ -21,6 +23,7 @@
 #define TURN 10000u
 #define COMMITS 600000u
 #define ENGINES 2u
+#define IDLE_US 3.0
 
 typedef struct timed {
   const char *name, *log; /* the log's path */
@@ -49,15 +52,21 @@ static uint64_t wals_begun(const char *log) {
   return be32toh(number);
 }
 
+static void timed_begin(timed *t) {
+  t->us = calloc(COMMITS, sizeof *t->us);
+  if (t->us == NULL) bench_fail("out of memory");
+}
+
 static void timed_open(timed *t, const char *uri, const char *folder, const char *pragmas, const char *log) {
   t->db = sql_open(uri, folder, pragmas);
   sql_run(t->db, "CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT);"
                  "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)"
                  "INSERT INTO t SELECT i, printf('%0100d', i) FROM n");
   t->update = sql_prepare(t->db, "UPDATE t SET v = printf('%0100d', ?2) WHERE id = ?1");
-  t->us = calloc(COMMITS, sizeof *t->us);
   t->log = sqlite3_mprintf("%s/%s", folder, log);
-  if (t->us == NULL || t->log == NULL) bench_fail("out of memory");
+  if (t->log == NULL) bench_fail("out of memory");
+  t->before = t->checkpoints(t->log);
+  timed_begin(t);
 }
 
 static void timed_close(timed *t) {
@@ -74,6 +83,15 @@ static void take_turn(timed *t, unsigned first) {
     sql_check(t->db, sqlite3_bind_int64(t->update, 2, (sqlite3_int64)(bench_random() >> 32)));
     (void)sql_step_all(t->update);
     double now = bench_now_us();
+    t->us[i] = now - before;
+    before = now;
+  }
+}
+
+static void take_idle_turn(timed *t, unsigned first) {
+  double before = bench_now_us(), now = before;
+  for (unsigned i = first; i < first + TURN; i++) {
+    while (now < before + IDLE_US) now = bench_now_us();
     t->us[i] = now - before;
     before = now;
   }
@@ -97,26 +115,34 @@ static void write_quantiles(const timed *engines) {
   if (fclose(f) != 0) bench_fail("%s cannot be written", path);
 }
 
+/* Sorts what was measured. */
+static void print_row(timed *t) {
+  char checkpoints[24] = "-";
+  if (t->checkpoints != NULL)
+    (void)snprintf(checkpoints, sizeof checkpoints, "%llu", (unsigned long long)(t->checkpoints(t->log) - t->before));
+  bench_sort(t->us, COMMITS);
+  printf("| %-15s | %8.1f | %8.1f | %8.1f | %8.1f | %8.0f | %9.1f | %11s |\n", t->name, quantile(t, 0.5), quantile(t, 0.99),
+         quantile(t, 0.999), quantile(t, 0.9999), quantile(t, 1), quantile(t, 0.999) / quantile(t, 0.5), checkpoints);
+}
+
 void bench_latency(const char *folder) {
+  timed idle = {.name = "nothing"};
   timed engines[ENGINES] = {{.name = "pmem", .checkpoints = superblocks_written},
                             {.name = "stock WAL FULL", .checkpoints = wals_begun}};
   timed_open(&engines[0], "file:%s/pmem.db?vfs=pmem", folder, "", "pmem.db-pmlog");
   timed_open(&engines[1], "file:%s/wal.db?vfs=unix", folder, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL", "wal.db-wal");
-  for (unsigned e = 0; e < ENGINES; e++) engines[e].before = engines[e].checkpoints(engines[e].log);
-  for (unsigned first = 0; first < COMMITS; first += TURN)
+  timed_begin(&idle);
+  for (unsigned first = 0; first < COMMITS; first += TURN) {
     for (unsigned e = 0; e < ENGINES; e++) take_turn(&engines[e], first);
+    take_idle_turn(&idle, first);
+  }
   printf("\nLatency of single-row updates, %u commits each, on tmpfs: microseconds\n\n", COMMITS);
   printf("| %-15s | %8s | %8s | %8s | %8s | %8s | %9s | %11s |\n", "engine", "p50", "p99", "p99.9", "p99.99",
          "most", "p99.9/p50", "checkpoints");
   printf("|-----------------|---------:|---------:|---------:|---------:|---------:|----------:|------------:|\n");
-  for (unsigned e = 0; e < ENGINES; e++) {
-    timed *t = &engines[e];
-    uint64_t checkpoints = t->checkpoints(t->log) - t->before;
-    bench_sort(t->us, COMMITS);
-    printf("| %-15s | %8.1f | %8.1f | %8.1f | %8.1f | %8.0f | %9.1f | %11llu |\n", t->name, quantile(t, 0.5),
-           quantile(t, 0.99), quantile(t, 0.999), quantile(t, 0.9999), quantile(t, 1),
-           quantile(t, 0.999) / quantile(t, 0.5), (unsigned long long)checkpoints);
-  }
+  for (unsigned e = 0; e < ENGINES; e++) print_row(&engines[e]);
+  print_row(&idle);
   write_quantiles(engines);
   for (unsigned e = 0; e < ENGINES; e++) timed_close(&engines[e]);
+  free(idle.us);
 }

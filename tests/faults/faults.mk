@@ -3,8 +3,8 @@
 FAULT_SOURCES = $(wildcard tests/faults/*.c)
 FAULT_OBJECTS = $(FAULT_SOURCES:%.c=$(BUILD)/core/%.o)
 # The calls that the linker leads to inject.c.
-FAULT_WRAPPED = malloc calloc realloc aligned_alloc strdup strndup asprintf realpath free open close stat fstat fstatfs \
-	access pread pwrite fsync fdatasync ftruncate posix_fallocate fallocate fchmod fchown unlink mmap munmap \
+FAULT_WRAPPED = malloc calloc realloc aligned_alloc strdup strndup asprintf realpath free open close stat fstat lseek \
+	fstatfs access pread pwrite fsync fdatasync ftruncate posix_fallocate fallocate fchmod fchown unlink mmap munmap \
 	madvise fcntl syscall getrandom pmem_map_file pmem_memcpy pmem_drain clock_gettime nanosleep usleep
 comma = ,
 

@@ -168,6 +168,9 @@ WRAPPED(int, close, int fd) {
 }
 WRAPPED(int, stat, const char *path, struct stat *to) { return due(F_stat) ? -1 : __real_stat(path, to); }
 WRAPPED(int, fstat, int fd, struct stat *to) { return due(F_fstat) ? -1 : __real_fstat(fd, to); }
+WRAPPED(off_t, lseek, int fd, off_t offset, int whence) {
+  return due(F_lseek) ? -1 : __real_lseek(fd, offset, whence);
+}
 WRAPPED(int, fstatfs, int fd, struct statfs *to) { return due(F_fstatfs) ? -1 : __real_fstatfs(fd, to); }
 WRAPPED(int, access, const char *path, int mode) { return due(F_access) ? -1 : __real_access(path, mode); }
 

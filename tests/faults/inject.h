@@ -43,6 +43,7 @@ typedef enum fault_series { FAULT_ENGINE, FAULT_PARENT, FAULT_MEMORY, FAULT_SERI
   X(close, ENGINE, EIO)                                                  \
   X(stat, ENGINE, EIO, EACCES)                                           \
   X(fstat, ENGINE, EIO)                                                  \
+  X(lseek, ENGINE, EIO)                                                  \
   X(fstatfs, ENGINE, EIO)                                                \
   X(access, ENGINE, EACCES, EIO)                                         \
   X(pread, ENGINE, EIO, EINTR, FAULT_SHORT)                              \
