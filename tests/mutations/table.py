@@ -247,7 +247,7 @@ MUTATIONS = [
     dict(name="superblock-older-counts", rule="S6", what="of two superblocks the older one is taken",
          edits=[(STORE + "superblock.c", "(found && slot.sequence < chosen->sequence)",
                  "(found && slot.sequence > chosen->sequence)")],
-         catcher=crash("store")),
+         catcher=crash("large")),
     dict(name="stale-lap-accepted", rule="S7", what="neither LSN nor predecessor of a record is checked",
          edits=[(STORE + "log.c",
                  "  if (record->lsn != r->pos.lsn + 1 || record->prev_checksum != r->pos.chain) return SQLITE_DONE;\n", "")],
