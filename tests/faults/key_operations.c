@@ -9,6 +9,7 @@
 
 #include "inject.h"
 
+#include "../../ext/kv/decision.h"
 #include "../../ext/kv/kvcheck.h"
 #include "../../ext/kv/kvstore.h"
 #include "../../ext/kv/table.h"
@@ -179,6 +180,21 @@ static int check_it(spm_kv *kv) { return spm_kv_check(kv, ignore, NULL); }
 static int check(world *w) { return with_store(w, check_it); }
 static int shrink(world *w) { return with_store(w, spm_kv_shrink); }
 static int checkpoint(world *w) { return with_store(w, spm_kv_checkpoint); }
+
+/* What pmem_resolve() does, while the database that decides is not where it was.  It is back
+** before anything is looked at, and would decide alike. */
+static int resolve(world *w) {
+  char database[600], away[600], store[600];
+  bool asked = false;
+  (void)snprintf(database, sizeof database, "%s", world_path(w, "a.db"));
+  (void)snprintf(away, sizeof away, "%s", world_path(w, "away"));
+  (void)snprintf(store, sizeof store, "%s", world_path(w, "a.db-pmemkv"));
+  world_must(rename(database, away) == 0, "no database to move");
+  int rc = spm_decision_settle(store, false, &asked);
+  world_must(rename(away, database) == 0, "no database to move back");
+  world_must(rc != SQLITE_OK || asked, "nothing was in doubt");
+  return rc;
+}
 static int close_it(world *w) {
   int rc = sqlite3_close(w->db);
   w->db = NULL;
@@ -193,6 +209,7 @@ const operation key_operations[] = {
     {.name = "keys: recover", .prepare = crashed, .act = open_and_read, .stride = 7},
     {.name = "keys: recover, undecided", .prepare = undecided, .act = open_and_read, .stride = 5},
     {.name = "keys: recover, decided", .prepare = decided, .act = open_and_read, .stride = 5},
+    {.name = "keys: resolve", .prepare = undecided, .act = resolve, .stride = 3},
     {.name = "keys: scan", .prepare = attached, .act = scan},
     {.name = "keys: put", .prepare = attached, .act = put, .commits = 2},
     {.name = "keys: put, shared", .prepare = with_other, .act = put, .commits = 2},
