@@ -198,7 +198,8 @@ static void check_counts(check *k) {
     fault(k, "the header counts %u trees and %u internal ones, there are %u and %u", h->trees, h->internal_trees,
           k->trees, k->internal_trees);
   if (h->used != k->used) fault(k, "the header counts %u blocks in use, there are %u", h->used, k->used);
-  if (h->generation == 0 || h->next_number == 0) fault(k, "the header's generation or number is 0");
+  if (h->generation == 0 || h->generation >= SPM_KV_NUMBER_END || h->next_number == 0 || h->next_number >= SPM_KV_NUMBER_END)
+    fault(k, "the header's generation or number is none that a store gets to");
 }
 
 static int check_all(check *k) {

@@ -55,6 +55,7 @@
 #define SPM_KV_CELL_MAX 1340u  /* bytes of a cell: three of them fit a node  */
 #define SPM_KV_LEVEL_MAX 15u   /* of a root; a tree of four levels has millions of keys */
 #define SPM_KV_PREFIX_MAX 28u  /* bytes of a common prefix that a node keeps */
+#define SPM_KV_NUMBER_END (UINT64_C(1) << 62) /* no counter of the header gets to it */
 
 typedef struct spm_kv_header {
   uint8_t magic[16];           /*   0..15  SPM_KV_MAGIC                               */

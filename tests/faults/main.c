@@ -152,8 +152,8 @@ static void work(const char *folder, const operation *op, bool on_file, const fa
   char base[256];
   world w = {.base = base, .on_file = on_file};
   (void)setenv("PMEM_IS_PMEM_FORCE", on_file ? "0" : "1", 1);
-  (void)snprintf(base, sizeof base, "%s/%d", folder, (int)getpid());
-  world_must(mkdir(base, 0700) == 0, "making %s", base);
+  (void)snprintf(base, sizeof base, "%s/XXXXXX", folder); /* not its number: so many processes use one twice */
+  world_must(mkdtemp(base) != NULL, "making %s", base);
   fault_install();
   world_must(spm_vfs_register(false) == SQLITE_OK, "no VFS");
   world_make_images(&w);

@@ -172,7 +172,8 @@ static bool read_header(reading *r) {
   if (memcmp(h, SPM_KV_MAGIC, 16) != 0 || FIELD(h, spm_kv_header, version) != SPM_KV_VERSION) return no(r, "the magic");
   if (FIELD(h, spm_kv_header, block_size) != SPM_BLOCK_SIZE) return no(r, "the block size");
   if (FIELD(h, spm_kv_header, directory) != SPM_KV_DIRECTORY_BLOCK) return no(r, "the directory's place");
-  if (FIELD(h, spm_kv_header, generation) == 0 || FIELD(h, spm_kv_header, next_number) == 0) return no(r, "a number of 0");
+  uint64_t changes = FIELD(h, spm_kv_header, generation), next = FIELD(h, spm_kv_header, next_number);
+  if (changes == 0 || next == 0 || (changes | next) >> 62 != 0) return no(r, "a number that no store gets to");
   return true;
 }
 
