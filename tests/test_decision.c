@@ -170,7 +170,8 @@ START_TEST(a_locked_database_is_waited_for) {
   ck_assert(x_killed(x_child(die_with_a_database, &s)));
   sqlite3 *db = open_database(&s);
   x_ok(sqlite3_exec(db, "BEGIN EXCLUSIVE", NULL, NULL, NULL));
-  ck_assert_int_eq(spm_kv_open(s.store, &(spm_kv_options){0}, &kv), SQLITE_BUSY);
+  ck_assert_int_eq(spm_kv_open(s.store, &(spm_kv_options){0}, &kv), SQLITE_BUSY_RECOVERY);
+  ck_assert_ptr_nonnull(strstr(spm_last_error(), s.database));
   x_ok(sqlite3_exec(db, "COMMIT", NULL, NULL, NULL));
   ck_assert(survives(s.store, "tied"));
   ck_assert_int_eq(sqlite3_close(db), SQLITE_OK);

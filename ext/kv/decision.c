@@ -156,8 +156,10 @@ static int make_durable(sqlite3 *db, const char *path) {
   return rc == SQLITE_OK ? spm_folder_fsync(path) : rc;
 }
 
+/* Who is locked has been waited for: an extended code, or the opening would begin again, in
+** the hope of a gate that others hold. */
 static int in_doubt(int rc, const char *path, const char *decider, const char *why) {
-  return spm_error((rc & 0xff) == SQLITE_BUSY ? SQLITE_BUSY : SQLITE_CANTOPEN,
+  return spm_error((rc & 0xff) == SQLITE_BUSY ? SQLITE_BUSY_RECOVERY : SQLITE_CANTOPEN,
                    "%s: whether its last transaction is committed stands in %s, and that cannot be read now (%s): make "
                    "it readable, or decide with SELECT pmem_resolve('%s', 'commit') or 'rollback'",
                    path, decider, why, path);
