@@ -18,6 +18,7 @@ CFLAGS = -O2 -g
 ALL_CFLAGS = -std=gnu11 -fPIC -fvisibility=hidden $(WARNINGS) $(CFLAGS) $(SANITIZE) \
 	-DSPM_VERSION='"$(VERSION)"'
 LIBRARIES = -lpmem -lpthread
+JOBS = -j$(shell nproc)
 
 ENGINE = $(wildcard vfs/*.c vfs/store/*.c ext/kv/*.c)
 SOURCES = $(wildcard ext/*.c) $(ENGINE)
@@ -42,11 +43,11 @@ deps:
 	@./tests/deps.sh
 
 demo: deps
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory $(JOBS) all
 	@./sql/demo.sh
 
 test: deps
-	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory $(JOBS) check
 
 include tests/tests.mk
 

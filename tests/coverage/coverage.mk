@@ -1,7 +1,7 @@
 # make coverage: see README.md here.
 
 COVERAGE = $(BUILD)/coverage
-COVERAGE_MAKE = $(MAKE) --no-print-directory BUILD=$(COVERAGE) SANITIZE=--coverage CFLAGS='-O1 -g -Wno-error' \
+COVERAGE_MAKE = $(MAKE) --no-print-directory $(JOBS) BUILD=$(COVERAGE) SANITIZE=--coverage CFLAGS='-O1 -g -Wno-error' \
 	LIBRARIES='$(CURDIR)/$(COVERAGE)/dump.o -Wl,--wrap=_exit -Wl,--wrap=raise -Wl,--wrap=kill $(LIBRARIES)'
 
 coverage:

@@ -6,7 +6,7 @@
 
 FUZZ_SECONDS = 60
 FUZZ_TARGETS = log superblock shared options super kv data
-FUZZ_BUILD = $(MAKE) --no-print-directory BUILD=build-fuzz CC=clang CFLAGS='-O2 -g -fno-omit-frame-pointer' \
+FUZZ_BUILD = $(MAKE) --no-print-directory $(JOBS) BUILD=build-fuzz CC=clang CFLAGS='-O2 -g -fno-omit-frame-pointer' \
 	SANITIZE='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined'
 FUZZ_COMMON = $(filter-out tests/fuzz/fuzz_%,$(wildcard tests/fuzz/*.c))
 

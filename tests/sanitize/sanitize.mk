@@ -2,7 +2,7 @@
 
 # gcc warns that its thread sanitizer does not follow fences (README.md), and, in instrumented code only,
 # of what might be used before it is set.
-SANITIZED = $(MAKE) --no-print-directory CFLAGS='-O1 -g -fno-omit-frame-pointer -Wno-tsan -Wno-maybe-uninitialized'
+SANITIZED = $(MAKE) --no-print-directory $(JOBS) CFLAGS='-O1 -g -fno-omit-frame-pointer -Wno-tsan -Wno-maybe-uninitialized'
 ASAN = BUILD=build-asan SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined'
 TSAN = BUILD=build-tsan SANITIZE=-fsanitize=thread
 
