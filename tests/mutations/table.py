@@ -255,6 +255,9 @@ MUTATIONS = [
     dict(name="lost-records-cut", rule="S7", what="a damaged record in the middle ends the log",
          edits=[(STORE + "recovery.c", "  if (rc == SQLITE_OK && lost)\n", "  if (rc == SQLITE_OK && lost && s->path == NULL)\n")],
          catcher=suite("recovery")),
+    dict(name="last-segment-not-searched", rule="S7", what="records behind a damaged one are not looked for in its own segment",
+         edits=[(STORE + "recovery.c", "    if (record->type == SPM_REC_LINK) spm_segment_set_add(", "    spm_segment_set_add(")],
+         catcher=suite("recovery")),
     # ---- growing and shrinking ----
     dict(name="length-not-synced", rule="S10", what="a file's new length is not durable before it is relied on",
          edits=[(STORE + "region.c", "return r->media->persistent ? file_sync(r) : SQLITE_OK;",
