@@ -5,17 +5,20 @@
 
 #include "version.h"
 
-int spm_apply_record(spm_store *s, const spm_record *record, uint64_t size, spm_lines *lines) {
+static int apply_entry(spm_store *s, const spm_entry *entry, const uint8_t *bytes) {
+  s->shm->counters.file_bytes += entry->length;
+  return spm_store_bytes(&s->data, (uint64_t)entry->block * SPM_BLOCK_SIZE + entry->offset, bytes, entry->length);
+}
+
+int spm_apply_record(spm_store *s, const spm_record *record, uint64_t size, spm_redo *redo) {
   spm_entry_cursor c;
-  for (spm_entries_open(&c, record); spm_entries_next(&c);) {
-    uint64_t offset = (uint64_t)c.entry.block * SPM_BLOCK_SIZE + c.entry.offset;
-    if (offset >= size) continue; /* a later truncate of the same transaction cut it */
-    int rc = spm_store_bytes(&s->data, offset, c.bytes, c.entry.length);
-    if (rc != SQLITE_OK) return rc;
-    if (lines != NULL) spm_lines_add(s, lines, &c.entry);
-    s->shm->counters.file_bytes += c.entry.length;
+  int rc = SQLITE_OK;
+  for (spm_entries_open(&c, record); rc == SQLITE_OK && spm_entries_next(&c);) {
+    /* a later truncate of the same transaction cut it */
+    if ((uint64_t)c.entry.block * SPM_BLOCK_SIZE + c.entry.offset >= size) continue;
+    rc = redo ? spm_redo_store(s, redo, &c.entry, c.bytes) : apply_entry(s, &c.entry, c.bytes);
   }
-  return SQLITE_OK;
+  return rc;
 }
 
 /* Call `visit` for every DATA record of `txid` up to and including `to_lsn`. */

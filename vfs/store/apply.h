@@ -5,15 +5,15 @@
 #ifndef SPM_APPLY_H
 #define SPM_APPLY_H
 
-#include "lines.h"
 #include "log.h"
+#include "redo.h"
 
 /* Blocks that one commit may change without saving its images beforehand. */
 #define SPM_SMALL_COMMIT 64u
 
-/* Store every entry of one DATA record that lies below `size`; `lines`, if not NULL, takes
-** what is to be flushed. */
-int spm_apply_record(spm_store *, const spm_record *, uint64_t size, spm_lines *lines) SPM_MUST_CHECK;
+/* Store every entry of one DATA record that lies below `size`: with `redo` gathered, with NULL
+** at once. */
+int spm_apply_record(spm_store *, const spm_record *, uint64_t size, spm_redo *redo) SPM_MUST_CHECK;
 /* The same for all DATA records of `txid` in [from, to), read from the log. */
 int spm_apply_range(spm_store *, spm_log_pos from, uint64_t to_lsn, uint64_t txid, uint64_t size)
     SPM_MUST_CHECK;

@@ -13,6 +13,7 @@
 
 #define STEP_BYTES 8192u /* of log a step looks at: microseconds of work     */
 #define STEP_GROWTH 8u   /* it doubles so often until the log is at its limit */
+#define STEP_BLOCKS 512u /* whose lines are gathered, on the stack             */
 
 /* --------------------------------------------------------- superblock -- */
 
@@ -59,7 +60,9 @@ static int advance(spm_store *s, uint64_t budget) {
   uint64_t end = atomic_load(&spm_committed(shm)->logical_size);
   if (spm_region_holds(&s->data, end) != SQLITE_OK) return spm_shm_broken(s, "the length of the database");
   uint32_t left = 0, leaving[4];
-  spm_lines lines = {0};
+  spm_block_lines set[STEP_BLOCKS] = {0};
+  spm_lines lines;
+  spm_lines_init(&lines, set, STEP_BLOCKS);
   spm_log_reader r;
   int rc = spm_log_reader_open(&r, &s->log, shm->salt, shm->checkpoint, false);
   while (rc == SQLITE_OK && r.pos.lsn < target && seen < budget && left < 4) {

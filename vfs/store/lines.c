@@ -5,8 +5,6 @@
 
 #include <string.h>
 
-#define LINE_SETS_FULL (SPM_LINE_SETS / 4 * 3)
-
 static_assert(SPM_BLOCK_SIZE / SPM_LINE_SIZE == 64, "a block's lines fit a word");
 
 static void flush_block(spm_store *s, uint32_t block, uint64_t lines) {
@@ -22,18 +20,20 @@ static void flush_block(spm_store *s, uint32_t block, uint64_t lines) {
 }
 
 void spm_lines_flush(spm_store *s, spm_lines *l) {
-  for (uint32_t i = 0; l->count > 0 && i < SPM_LINE_SETS; i++)
+  if (l->count == 0) return;
+  for (uint32_t i = 0; i < l->capacity; i++)
     if (l->set[i].lines != 0) flush_block(s, l->set[i].block, l->set[i].lines);
-  memset(l, 0, sizeof *l);
+  memset(l->set, 0, l->capacity * sizeof *l->set);
+  l->count = 0;
 }
 
 void spm_lines_add(spm_store *s, spm_lines *l, const spm_entry *entry) {
   unsigned first = entry->offset / SPM_LINE_SIZE;
   unsigned last = (entry->offset + entry->length - 1u) / SPM_LINE_SIZE;
   uint64_t lines = (~UINT64_C(0) >> (63 - (last - first))) << first;
-  if (l->count >= LINE_SETS_FULL) spm_lines_flush(s, l);
-  uint32_t i = (entry->block * 2654435769u) % SPM_LINE_SETS;
-  while (l->set[i].lines != 0 && l->set[i].block != entry->block) i = (i + 1) % SPM_LINE_SETS;
+  if (l->count >= l->capacity / 4 * 3) spm_lines_flush(s, l);
+  uint32_t i = (entry->block * 2654435769u) & (l->capacity - 1);
+  while (l->set[i].lines != 0 && l->set[i].block != entry->block) i = (i + 1) & (l->capacity - 1);
   l->count += l->set[i].lines == 0;
   l->set[i].block = entry->block;
   l->set[i].lines |= lines;

@@ -9,16 +9,21 @@
 
 #include "core.h"
 
-#define SPM_LINE_SETS 512u /* blocks; a hash table that is flushed before it is full */
+typedef struct spm_block_lines {
+  uint64_t lines; /* bit i: line i of the block; 0: free entry */
+  uint32_t block;
+} spm_block_lines;
 
+/* A hash table, its memory the caller's: what no longer fits is flushed. */
 typedef struct spm_lines {
-  uint32_t count;
-  struct {
-    uint64_t lines; /* bit i: line i of the block; 0: free entry */
-    uint32_t block;
-  } set[SPM_LINE_SETS];
+  spm_block_lines *set;
+  uint32_t capacity, count;
 } spm_lines;
 
+/* `capacity` entries, a power of two, all zero: a block each. */
+static inline void spm_lines_init(spm_lines *l, spm_block_lines *set, uint32_t capacity) {
+  *l = (spm_lines){.set = set, .capacity = capacity};
+}
 /* What an entry of a DATA record changed. */
 void spm_lines_add(spm_store *, spm_lines *, const spm_entry *);
 /* All that were added; none are left. */

@@ -330,11 +330,14 @@ static int load_segment(spm_log_reader *r, uint64_t offset, const uint8_t **byte
   return SQLITE_OK;
 }
 
-/* A record that is whole, wherever it may belong: `room` bytes of its segment follow. */
+/* Could `room` bytes of a segment begin with a record? */
+static bool record_fits(const spm_record *record, uint64_t room) {
+  return room >= sizeof *record && record->magic == SPM_RECORD_MAGIC && record->length <= room - sizeof *record;
+}
+
+/* A record that is whole, wherever it may belong. */
 static bool record_whole(const spm_record *record, uint64_t room, uint64_t salt) {
-  return room >= sizeof *record && record->magic == SPM_RECORD_MAGIC &&
-         record->length <= room - sizeof *record &&
-         record->checksum == record_checksum(record, salt);
+  return record_fits(record, room) && record->checksum == record_checksum(record, salt);
 }
 
 int spm_log_next(spm_log_reader *r, const spm_record **found) {
@@ -347,7 +350,8 @@ int spm_log_next(spm_log_reader *r, const spm_record **found) {
                      r->log->path, (unsigned long long)r->pos.offset);
   uint64_t at = r->pos.offset - spm_segment_offset(spm_offset_segment(r->pos.offset));
   const spm_record *record = (const spm_record *)(const void *)(bytes + at);
-  if (!record_whole(record, SPM_SEGMENT_SIZE - at, r->salt)) return SQLITE_DONE;
+  if (!record_fits(record, SPM_SEGMENT_SIZE - at)) return SQLITE_DONE;
+  if (r->pos.lsn >= r->proven && record->checksum != record_checksum(record, r->salt)) return SQLITE_DONE;
   if (record->lsn != r->pos.lsn + 1 || record->prev_checksum != r->pos.chain) return SQLITE_DONE;
   if (record->type == SPM_REC_LINK && record->argument >= SPM_SEGMENT_COUNT) return SQLITE_DONE;
   r->pos.lsn = record->lsn;

@@ -56,6 +56,7 @@ typedef struct spm_log_reader {
   spm_log_pos pos;
   uint8_t *buffer; /* a segment read with pread, or NULL to read the mapping */
   uint64_t loaded; /* the segment in it, UINT64_MAX: none                    */
+  uint64_t proven; /* checksums up to this LSN were seen to be right before  */
 } spm_log_reader;
 
 /* `copied`: read with pread, for what may be damaged (SQLITE_NOMEM possible). */

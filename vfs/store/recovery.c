@@ -7,7 +7,6 @@
 #include "checkpoint.h"
 #include "counters.h"
 #include "growth.h"
-#include "lines.h"
 #include "pending.h"
 #include "store.h"
 
@@ -124,13 +123,19 @@ static int summarize(spm_store *s, spm_log_pos from, spm_log_summary *sum, spm_s
   int rc = spm_log_reader_open(&r, &s->log, s->shm->salt, from, true);
   if (rc != SQLITE_OK) return rc;
   const spm_record *record;
-  for (uint64_t offset = from.offset; (rc = spm_log_next(&r, &record)) == SQLITE_ROW; offset = r.pos.offset) {
-    if (s->log.media->persistent) spm_flush(&s->log, offset, spm_record_span(record->length));
-    if (record->type == SPM_REC_LINK) spm_segment_set_add(passed, spm_offset_segment(offset));
+  uint64_t run = from.offset, read = run; /* what was read of this segment lies between them */
+  while ((rc = spm_log_next(&r, &record)) == SQLITE_ROW) {
+    read += spm_record_span(record->length);
+    if (record->type == SPM_REC_LINK) {
+      spm_segment_set_add(passed, spm_offset_segment(run));
+      spm_flush(&s->log, run, read - run);
+      run = read = r.pos.offset;
+    }
     rc = summarize_record(sum, record, r.pos);
     if (rc != SQLITE_OK) break;
     report_record(s, record);
   }
+  spm_flush(&s->log, run, read - run);
   *end = r.pos;
   spm_log_reader_close(&r);
   return rc == SQLITE_DONE ? SQLITE_OK : rc;
@@ -174,16 +179,20 @@ int spm_settle_prepared(spm_store *s, spm_log_summary *sum, bool *committed) {
 
 /* -------------------------------------------------------------- 3 REDO -- */
 
-/* On FILE the records are written again: after a failed fdatasync the kernel takes
-** their pages for clean, and another one would do nothing. */
+/* On FILE the records are written again, as they stand in a segment: after a failed fdatasync
+** the kernel takes their pages for clean, and another one would do nothing. */
 static int rewrite_log(spm_store *s, spm_log_pos from, const spm_log_summary *sum) {
   spm_log_reader r;
   int rc = spm_log_reader_open(&r, &s->log, s->shm->salt, from, true);
+  uint64_t run = from.offset, read = run;
   while (rc == SQLITE_OK && r.pos.lsn < sum->accepted.lsn) {
-    uint64_t offset = r.pos.offset;
     const spm_record *record;
     rc = spm_log_next(&r, &record) == SQLITE_ROW ? SQLITE_OK : SQLITE_IOERR_READ;
-    if (rc == SQLITE_OK) rc = spm_append(&s->log, offset, record, sizeof *record + record->length);
+    if (rc != SQLITE_OK) break;
+    read += spm_record_span(record->length);
+    if (record->type != SPM_REC_LINK && r.pos.lsn < sum->accepted.lsn) continue;
+    rc = spm_append(&s->log, run, r.buffer + run - spm_segment_offset(spm_offset_segment(run)), read - run);
+    run = read = r.pos.offset;
   }
   spm_log_reader_close(&r);
   return rc;
@@ -210,20 +219,23 @@ static bool is_aborted(const spm_log_summary *sum, uint64_t txid) {
 static int redo(spm_store *s, spm_log_pos from, const spm_log_summary *sum) {
   int rc = spm_data_grow(s, sum->size);
   if (rc != SQLITE_OK) return rc;
-  bool persistent = s->data.media->persistent;
-  spm_lines lines = {0};
+  spm_redo *redone;
+  rc = spm_redo_begin(s, sum->size, s->shm->report.bytes, &redone);
+  if (rc != SQLITE_OK) return rc;
+  bool in_place = s->log.media->persistent;
   spm_log_reader r;
-  rc = spm_log_reader_open(&r, &s->log, s->shm->salt, from, !persistent);
+  rc = spm_log_reader_open(&r, &s->log, s->shm->salt, from, !in_place);
+  if (in_place) r.proven = sum->accepted.lsn;
   while (rc == SQLITE_OK && r.pos.lsn < sum->accepted.lsn) {
     const spm_record *record;
     rc = spm_log_next(&r, &record);
     if (rc == SQLITE_DONE) rc = SQLITE_IOERR_READ;
     if (rc != SQLITE_ROW) break;
-    rc = is_aborted(sum, record->txid) ? SQLITE_OK : spm_apply_record(s, record, sum->size, persistent ? &lines : NULL);
+    rc = is_aborted(sum, record->txid) ? SQLITE_OK : spm_apply_record(s, record, sum->size, redone);
   }
   spm_log_reader_close(&r);
-  spm_lines_flush(s, &lines);
-  return rc;
+  int ended = spm_redo_end(s, redone);
+  return rc == SQLITE_OK ? ended : rc;
 }
 
 /* ------------------------------------------------------------- recover -- */

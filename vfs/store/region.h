@@ -65,10 +65,10 @@ int spm_file_allocate(int fd, const char *path, uint64_t size) SPM_MUST_CHECK;
 /* Map `fd` (the region takes it over) whose file is `path`, with address space for
 ** `room` bytes or for many times what it holds now, if there is as much. */
 int spm_region_open(spm_region *, int fd, const char *path, const spm_media *, uint64_t room) SPM_MUST_CHECK;
-/* Does [0, size) lie in the address space?  Another process may have reserved more. */
 /* Does the file have `size` bytes, all of them mapped?  SQLITE_OK, or SQLITE_NOTFOUND if it
 ** is shorter: a load from there would be a SIGBUS. */
 int spm_region_holds(spm_region *, uint64_t size) SPM_MUST_CHECK;
+/* Does [0, size) lie in the address space?  Another process may have reserved more. */
 int spm_region_reaches(const spm_region *, uint64_t size) SPM_MUST_CHECK;
 void spm_region_close(spm_region *);
 

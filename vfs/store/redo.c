@@ -1,0 +1,127 @@
+/*
+** redo.c - see redo.h.
+*/
+#include "redo.h"
+
+#include "counters.h"
+#include "lines.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LINE_BLOCKS 16384u /* whose lines are gathered before they are flushed */
+#define HELD_BLOCKS 8192u  /* 32 MiB, before they are written */
+#define PLACES (2 * HELD_BLOCKS) /* of a hash table, so never more than half full */
+
+typedef struct held_block {
+  uint32_t block;
+  uint32_t from, to; /* the bytes that were changed, and what lies between them */
+} held_block;
+
+struct spm_redo {
+  spm_lines lines;
+  uint32_t count;
+  uint16_t *place; /* 1 + which of the held blocks; 0: free */
+  held_block *held;
+  uint8_t (*bytes)[SPM_BLOCK_SIZE];
+};
+
+static void redo_free(spm_redo *r) {
+  free(r->lines.set);
+  free(r->place);
+  free(r->held);
+  free(r->bytes);
+  free(r);
+}
+
+/* ------------------------------------------------------------- in place -- */
+
+static bool begin_in_place(spm_redo *r) {
+  spm_block_lines *set = calloc(LINE_BLOCKS, sizeof *set);
+  spm_lines_init(&r->lines, set, LINE_BLOCKS);
+  return set != NULL;
+}
+
+/* A database no larger than twice its log is probably changed all over: one call takes its
+** page faults in half the time that they take one by one. */
+static void expect_changes(spm_store *s, uint64_t size, uint64_t log_bytes) {
+  if (size <= 2 * log_bytes) spm_region_prefault(&s->data, 0, size);
+}
+
+static int store_in_place(spm_store *s, spm_redo *r, const spm_entry *entry, const uint8_t *bytes) {
+  spm_lines_add(s, &r->lines, entry);
+  s->shm->counters.file_bytes += entry->length;
+  return spm_store_bytes(&s->data, (uint64_t)entry->block * SPM_BLOCK_SIZE + entry->offset, bytes, entry->length);
+}
+
+/* ------------------------------------------------------------ by blocks -- */
+
+static bool begin_by_blocks(spm_redo *r) {
+  r->place = calloc(PLACES, sizeof *r->place);
+  r->held = calloc(HELD_BLOCKS, sizeof *r->held);
+  r->bytes = calloc(HELD_BLOCKS, sizeof *r->bytes);
+  return r->place != NULL && r->held != NULL && r->bytes != NULL;
+}
+
+static int write_blocks(spm_store *s, spm_redo *r) {
+  int rc = SQLITE_OK;
+  for (uint32_t i = 0; rc == SQLITE_OK && i < r->count; i++) {
+    const held_block *h = &r->held[i];
+    uint32_t length = h->to - h->from;
+    rc = spm_store_bytes(&s->data, (uint64_t)h->block * SPM_BLOCK_SIZE + h->from, r->bytes[i] + h->from, length);
+    s->shm->counters.file_bytes += length;
+  }
+  if (r->count > 0) memset(r->place, 0, PLACES * sizeof *r->place);
+  r->count = 0;
+  return rc;
+}
+
+/* X reaches to the end of its last block (spm_data_grow). */
+static int hold(spm_store *s, spm_redo *r, uint32_t block, uint16_t *place) {
+  int rc = spm_region_read(&s->data, (uint64_t)block * SPM_BLOCK_SIZE, r->bytes[r->count], SPM_BLOCK_SIZE);
+  if (rc != SQLITE_OK) return rc;
+  r->held[r->count++] = (held_block){.block = block, .from = SPM_BLOCK_SIZE};
+  *place = (uint16_t)r->count;
+  return SQLITE_OK;
+}
+
+static int store_by_blocks(spm_store *s, spm_redo *r, const spm_entry *entry, const uint8_t *bytes) {
+  int rc = r->count == HELD_BLOCKS ? write_blocks(s, r) : SQLITE_OK;
+  if (rc != SQLITE_OK) return rc;
+  uint32_t at = (entry->block * 2654435769u) % PLACES;
+  while (r->place[at] != 0 && r->held[r->place[at] - 1].block != entry->block) at = (at + 1) % PLACES;
+  if (r->place[at] == 0) rc = hold(s, r, entry->block, &r->place[at]);
+  if (rc != SQLITE_OK) return rc;
+  uint32_t i = r->place[at] - 1u, end = (uint32_t)entry->offset + entry->length;
+  held_block *h = &r->held[i];
+  memcpy(r->bytes[i] + entry->offset, bytes, entry->length);
+  if (entry->offset < h->from) h->from = entry->offset;
+  if (end > h->to) h->to = end;
+  return SQLITE_OK;
+}
+
+/* ----------------------------------------------------------------- both -- */
+
+int spm_redo_begin(spm_store *s, uint64_t size, uint64_t log_bytes, spm_redo **redo) {
+  spm_redo *r = *redo = calloc(1, sizeof *r);
+  if (r == NULL) return SQLITE_NOMEM;
+  bool persistent = s->data.media->persistent;
+  if (!(persistent ? begin_in_place(r) : begin_by_blocks(r))) {
+    redo_free(r);
+    *redo = NULL;
+    return SQLITE_NOMEM;
+  }
+  if (persistent) expect_changes(s, size, log_bytes);
+  return SQLITE_OK;
+}
+
+int spm_redo_store(spm_store *s, spm_redo *r, const spm_entry *entry, const uint8_t *bytes) {
+  return r->held == NULL ? store_in_place(s, r, entry, bytes) : store_by_blocks(s, r, entry, bytes);
+}
+
+int spm_redo_end(spm_store *s, spm_redo *r) {
+  int rc = write_blocks(s, r);
+  spm_lines_flush(s, &r->lines);
+  redo_free(r);
+  return rc;
+}
