@@ -11,10 +11,10 @@ comma = ,
 $(BUILD)/faults: $(FAULT_OBJECTS) $(CORE_OBJECTS)
 	$(CC) $(SANITIZE) -o $@ $(FAULT_WRAPPED:%=-Wl$(comma)--wrap=%) $^ -lsqlite3 $(LIBRARIES)
 
-check-faults: deps
+check-faults soak-faults: deps
 	@$(MAKE) --no-print-directory $(BUILD)/faults
-	@BUILD=$(CURDIR)/$(BUILD) ./tests/faults/run.sh
+	@BUILD=$(CURDIR)/$(BUILD) $(if $(filter soak-faults,$@),SPM_FAULT_STEP=1) ./tests/faults/run.sh
 
 -include $(FAULT_OBJECTS:.o=.d)
 
-.PHONY: check-faults
+.PHONY: check-faults soak-faults

@@ -6,7 +6,8 @@
 **     SPM_FAULT            one case alone, as a report of a failure names it
 **     SPM_FAULT_OPERATION  only operations whose names begin so
 **     SPM_FAULT_STEP       of SQLite's own calls and allocations, the first ten and then every
-**                          n-th; 17.  1: all of them, for a long run
+**                          n-th; 17.  1: all of them, and of large operations too, for a long run
+**     SPM_SEED             which ones they are; 0
 **     SPM_FAULT_THIN       every n-th case only, of all (for slow builds); 1
 **     SPM_FAULT_JOBS       processes at a time; as many as there are processors
 **
@@ -41,7 +42,7 @@ typedef struct shared {
 } shared;
 
 static const char *const series_names[] = {"engine", "parent", "memory"};
-static unsigned long step = 17, thin = 1;
+static unsigned long step = 17, thin = 1, seed;
 
 static size_t operations_in_all(void) { return operation_count + key_operation_count; }
 static const operation *operation_at(size_t i) {
@@ -129,10 +130,15 @@ static bool try_errors(const operation *op, world *w, fault f, shared *s, tally 
   return true;
 }
 
+static unsigned long stride_of(const operation *op, fault_series series) {
+  unsigned long least = series == FAULT_ENGINE ? 1 : step;
+  return op->stride > least && step > 1 ? op->stride : least;
+}
+
 static bool chosen(const operation *op, const fault *f) {
   static unsigned long turn;
-  unsigned long least = f->series == FAULT_ENGINE ? 1 : step, stride = op->stride > least ? op->stride : least;
-  return (f->at <= ALWAYS || f->at % stride == 0) && turn++ % thin == 0;
+  unsigned long stride = stride_of(op, f->series);
+  return (f->at <= ALWAYS || f->at % stride == seed % stride) && turn++ % thin == 0;
 }
 
 static void try_all(const operation *op, world *w, tally *t) {
@@ -280,6 +286,7 @@ int main(int argc, char **argv) {
   fault only = {0};
   step = number_of("SPM_FAULT_STEP", step);
   thin = number_of("SPM_FAULT_THIN", thin);
+  seed = number_of("SPM_SEED", seed);
   size_t n = choose_jobs(jobs, single, &only);
   world_must(n > 0 && step > 0 && thin > 0, "nothing to do");
   unsigned broken = run_jobs(argv[1], jobs, n, tallies, single ? &only : NULL);

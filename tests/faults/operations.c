@@ -6,6 +6,7 @@
 #include "inject.h"
 
 #include "../../vfs/dbfile.h"
+#include "../../vfs/store/core.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -200,20 +201,27 @@ static int wrap_the_log(world *w) {
                             : "UPDATE t SET b = replace(b, 'P', 'Q'), v = v + 1");
   return rc;
 }
-/* Larger than what a write set keeps in memory (32 MiB): it moves to the log. */
-static int spill_to_the_log(world *w) {
-  return world_commit(w, w->db, "INSERT INTO t VALUES(1000, 1, zeroblob(35000000))");
+
+static spm_conn *connection_of(sqlite3 *db) {
+  sqlite3_file *file = NULL;
+  int rc = sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+  const spm_dbfile *f = rc == SQLITE_OK ? spm_dbfile_of(file) : NULL;
+  world_must(f != NULL && f->conn != NULL, "no connection to a store");
+  return f->conn;
+}
+
+/* A write set keeps 16 blocks in memory, not 32 MiB: what is larger moves to the log. */
+static void small_write_set(world *w) {
+  attached(w);
+  connection_of(w->db)->store->resident_max = 16;
 }
 
 static int checkpoint(world *w) {
-  sqlite3_file *file = NULL;
-  int rc = sqlite3_file_control(w->db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
-  const spm_dbfile *f = rc == SQLITE_OK ? spm_dbfile_of(file) : NULL;
-  world_must(f != NULL && f->conn != NULL, "no connection to a store");
-  rc = spm_snapshot_begin(f->conn);
+  spm_conn *c = connection_of(w->db);
+  int rc = spm_snapshot_begin(c);
   if (rc != SQLITE_OK) return rc;
-  rc = spm_conn_checkpoint(f->conn);
-  spm_snapshot_end(f->conn);
+  rc = spm_conn_checkpoint(c);
+  spm_snapshot_end(c);
   return rc;
 }
 
@@ -271,7 +279,7 @@ const operation operations[] = {
     {.name = "create", .prepare = nothing, .act = create, .commits = 2},
     {.name = "adopt", .prepare = plain, .act = open_and_read},
     {.name = "adopt, hot journal", .prepare = hot, .act = open_and_read},
-    {.name = "adopt, WAL", .prepare = wal, .act = open_and_read},
+    {.name = "adopt, WAL", .prepare = wal, .act = open_and_read, .adopts_wal = true},
     {.name = "adopt, kept journal", .prepare = persist, .act = open_and_read},
     {.name = "adopt and write", .prepare = plain, .act = open_and_write, .commits = 1},
     {.name = "join in the process", .prepare = only_other, .act = open_and_read},
@@ -297,23 +305,23 @@ const operation operations[] = {
     {.name = "large commit", .prepare = attached, .act = commit_large, .commits = 1},
     {.name = "large, under a reader", .prepare = with_snapshot, .act = commit_large, .commits = 1},
     {.name = "spilled commit", .prepare = small_cache, .act = commit_large, .commits = 1},
-    {.name = "spilled to the log", .prepare = attached, .act = spill_to_the_log, .commits = 1, .stride = 61},
+    {.name = "spilled to the log", .prepare = small_write_set, .act = commit_large, .commits = 1},
     {.name = "exclusive mode", .prepare = exclusive, .act = commit_twice, .commits = 2},
     {.name = "journal_mode=PERSIST", .prepare = persistent_journal, .act = commit_twice, .commits = 2},
     {.name = "journal_mode=OFF", .prepare = no_journal, .act = commit_large, .commits = 1},
     {.name = "rollback", .prepare = small_cache, .act = roll_back},
     {.name = "savepoints", .prepare = small_cache, .act = savepoints, .commits = 1},
     {.name = "failed statement", .prepare = attached, .act = failed_statement, .commits = 1},
-    {.name = "grow", .prepare = attached, .act = grow, .commits = 2},
+    {.name = "grow", .prepare = attached, .act = grow, .commits = 2, .stride = 5},
     {.name = "shrink", .prepare = auto_vacuum, .act = shrink, .commits = 2},
     {.name = "shrink, shared", .prepare = auto_vacuum_shared, .act = shrink, .commits = 2},
-    {.name = "log wraps", .prepare = small_log, .act = wrap_the_log, .commits = 8},
+    {.name = "log wraps", .prepare = small_log, .act = wrap_the_log, .commits = 8, .stride = 13},
     {.name = "checkpoint", .prepare = written, .act = checkpoint},
     {.name = "VACUUM", .prepare = free_pages, .act = vacuum, .commits = 1},
-    {.name = "VACUUM INTO", .prepare = into_target, .act = vacuum_into},
+    {.name = "VACUUM INTO", .prepare = into_target, .act = vacuum_into, .stride = 3},
     {.name = "backup out", .prepare = into_target, .act = backup_to_stock},
-    {.name = "backup in", .prepare = from_stock, .act = backup_from_stock, .commits = 1},
-    {.name = "two databases", .prepare = two, .act = commit_both, .commits = 1},
+    {.name = "backup in", .prepare = from_stock, .act = backup_from_stock, .commits = 1, .stride = 3},
+    {.name = "two databases", .prepare = two, .act = commit_both, .commits = 1, .stride = 3},
     {.name = "two, rolled back", .prepare = two, .act = roll_back_both},
     {.name = "pmem and stock", .prepare = two_with_stock, .act = commit_both, .commits = 1},
     {.name = "pragmas", .prepare = attached, .act = pragmas},

@@ -14,6 +14,7 @@ typedef struct operation {
   int (*act)(world *);      /* its result code */
   unsigned commits;         /* that it acknowledges one by one */
   bool peer;                /* another process is attached meanwhile */
+  bool adopts_wal;          /* that stock SQLite has left */
   unsigned stride;          /* large ones: every so many calls of a kind after its first few */
 } operation;
 

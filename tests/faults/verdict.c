@@ -90,7 +90,8 @@ static bool flush_may_be_lost(void) {
 
 /* So stock SQLite tells that it could not lock a WAL, whatever the reason was. */
 static bool wal_not_locked(int code) {
-  return now.w->vfs != NULL && fault_hit(F_s_fcntl) && (code == SQLITE_BUSY || code == SQLITE_PROTOCOL);
+  bool locks_one = now.w->vfs != NULL || now.op->adopts_wal;
+  return locks_one && fault_hit(F_s_fcntl) && (code == SQLITE_BUSY || code == SQLITE_PROTOCOL);
 }
 
 /* May an operation that met this error end with this code?  A flush that failed is an I/O
@@ -107,7 +108,9 @@ static bool fits(int error, fault_call call, int rc) {
       if (code == SQLITE_IOERR) return flush_may_be_lost() || fault_hit(F_s_write);
       if (code == SQLITE_CANTOPEN && fault_hit(F_fsync)) return true; /* a decision that is not durable */
       return code == SQLITE_FULL || (opening && (code == SQLITE_CANTOPEN || code == SQLITE_READONLY));
-    case EAGAIN: return code == SQLITE_BUSY || code == SQLITE_CANTOPEN || wal_not_locked(code);
+    case EAGAIN:
+      if (code == SQLITE_IOERR) return fault_hit(F_s_fcntl); /* a lock made weaker: nobody can be in its way */
+      return code == SQLITE_BUSY || code == SQLITE_CANTOPEN || wal_not_locked(code);
     default:
       if (wal_not_locked(code)) return true;
       if (code == SQLITE_BUSY) return call == F_getlock; /* who cannot be asked counts as alive */
@@ -135,8 +138,10 @@ static void check_code(void) {
 /* ---------------------------------------------------------------- content -- */
 
 /* A commit whose sync failed is taken back by another write.  Where the device refuses that
-** too, for good, nobody can know: the commit may stand. */
+** too, for good, nobody can know: the commit may stand.  And stock SQLite's COMMIT fails if its
+** lock cannot be made weaker afterwards. */
 static bool in_doubt(void) {
+  if (now.code == SQLITE_IOERR_RDLOCK && fault_hit(F_s_fcntl)) return true;
   return now.plan->for_good && now.code != SQLITE_OK && flush_may_be_lost() && fault_times() > 1;
 }
 
