@@ -212,7 +212,7 @@ static int hash_tables(sqlite3 *db, XXH3_state_t *hash, bool *empty) {
                                 sqlite3_column_text(s, 0), sqlite3_column_text(s, 1));
     *empty = false;
     found = sql ? hash_rows(db, sql, hash) : SQLITE_NOMEM;
-    if (found != SQLITE_OK) found = sqlite3_extended_errcode(db); /* before the next call forgets it */
+    if (sql != NULL && found != SQLITE_OK) found = sqlite3_extended_errcode(db); /* before the next call forgets it */
     sqlite3_free(sql);
   }
   if (found != SQLITE_OK) {
