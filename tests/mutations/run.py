@@ -118,7 +118,8 @@ def work(jobs, where, failures, lock):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--jobs", type=int, default=2)
+    # Two a processor: many a proof waits, for a deadline or for another process.
+    parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1))
     parser.add_argument("--list", action="store_true")
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
