@@ -76,11 +76,14 @@ static int write_blocks(spm_store *s, spm_redo *r) {
   return rc;
 }
 
-/* X reaches to the end of its last block (spm_data_grow). */
-static int hold(spm_store *s, spm_redo *r, uint32_t block, uint16_t *place) {
-  int rc = spm_region_read(&s->data, (uint64_t)block * SPM_BLOCK_SIZE, r->bytes[r->count], SPM_BLOCK_SIZE);
+/* X reaches to the end of its last block (spm_data_grow).  What is changed as a whole is not
+** read: it may lie where the disk is bad, and only a write can heal it. */
+static int hold(spm_store *s, spm_redo *r, const spm_entry *entry, uint16_t *place) {
+  uint64_t start = (uint64_t)entry->block * SPM_BLOCK_SIZE;
+  bool whole = entry->length == SPM_BLOCK_SIZE;
+  int rc = whole ? SQLITE_OK : spm_region_read(&s->data, start, r->bytes[r->count], SPM_BLOCK_SIZE);
   if (rc != SQLITE_OK) return rc;
-  r->held[r->count++] = (held_block){.block = block, .from = SPM_BLOCK_SIZE};
+  r->held[r->count++] = (held_block){.block = entry->block, .from = SPM_BLOCK_SIZE};
   *place = (uint16_t)r->count;
   return SQLITE_OK;
 }
@@ -90,7 +93,7 @@ static int store_by_blocks(spm_store *s, spm_redo *r, const spm_entry *entry, co
   if (rc != SQLITE_OK) return rc;
   uint32_t at = (entry->block * 2654435769u) % PLACES;
   while (r->place[at] != 0 && r->held[r->place[at] - 1].block != entry->block) at = (at + 1) % PLACES;
-  if (r->place[at] == 0) rc = hold(s, r, entry->block, &r->place[at]);
+  if (r->place[at] == 0) rc = hold(s, r, entry, &r->place[at]);
   if (rc != SQLITE_OK) return rc;
   uint32_t i = r->place[at] - 1u, end = (uint32_t)entry->offset + entry->length;
   held_block *h = &r->held[i];
