@@ -312,6 +312,19 @@ START_TEST(write_set_remembers_each_block) {
 }
 END_TEST
 
+/* A transaction that changes every 2^n-th block: were they at one place of the table, finding
+** each would take as long as there are blocks. */
+START_TEST(blocks_at_regular_distances_have_places_of_their_own) {
+  static uint8_t blocks_at[4096];
+  for (uint32_t distance = 1; distance <= 1u << 20; distance *= 2) {
+    unsigned shared = 0;
+    memset(blocks_at, 0, sizeof blocks_at);
+    for (uint32_t i = 0; i < 2048; i++) shared += blocks_at[spm_hash_block(i * distance, 4095)]++ != 0;
+    ck_assert_msg(shared < 1024, "at distance %u %u of 2048 share a place", distance, shared);
+  }
+}
+END_TEST
+
 /* ------------------------------------------------------------------ images -- */
 
 #define IMAGE_BLOCKS 40u
@@ -597,6 +610,7 @@ Suite *log_suite(void) {
   tcase_add_test(log, differences_reproduce_the_block);
   tcase_add_test(log, differences_are_small_or_whole);
   tcase_add_test(log, write_set_remembers_each_block);
+  tcase_add_test(log, blocks_at_regular_distances_have_places_of_their_own);
   tcase_add_test(log, images_serve_every_snapshot);
   tcase_add_test(log, sweep_drops_images_of_no_commit);
   tcase_add_test(log, sweep_finishes_what_was_begun);

@@ -42,6 +42,12 @@ typedef struct spm_store {
   bool owned[SPM_SLOT_COUNT]; /* slots of this process; under slots_mutex */
 } spm_store;
 
+/* A place in a hash table of mask + 1 = 2^n.  Of the product the high bits: blocks at regular
+** distances often share the low ones. */
+static inline uint32_t spm_hash_block(uint32_t block, uint32_t mask) {
+  return (block * 2654435769u) >> __builtin_clz(mask);
+}
+
 /* A block in the write set. */
 typedef struct spm_dirty {
   uint32_t block;

@@ -32,7 +32,7 @@ void spm_lines_add(spm_store *s, spm_lines *l, const spm_entry *entry) {
   unsigned last = (entry->offset + entry->length - 1u) / SPM_LINE_SIZE;
   uint64_t lines = (~UINT64_C(0) >> (63 - (last - first))) << first;
   if (l->count >= l->capacity / 4 * 3) spm_lines_flush(s, l);
-  uint32_t i = (entry->block * 2654435769u) & (l->capacity - 1);
+  uint32_t i = spm_hash_block(entry->block, l->capacity - 1);
   while (l->set[i].lines != 0 && l->set[i].block != entry->block) i = (i + 1) & (l->capacity - 1);
   l->count += l->set[i].lines == 0;
   l->set[i].block = entry->block;

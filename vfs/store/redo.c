@@ -91,7 +91,7 @@ static int hold(spm_store *s, spm_redo *r, const spm_entry *entry, uint16_t *pla
 static int store_by_blocks(spm_store *s, spm_redo *r, const spm_entry *entry, const uint8_t *bytes) {
   int rc = r->count == HELD_BLOCKS ? write_blocks(s, r) : SQLITE_OK;
   if (rc != SQLITE_OK) return rc;
-  uint32_t at = (entry->block * 2654435769u) % PLACES;
+  uint32_t at = spm_hash_block(entry->block, PLACES - 1);
   while (r->place[at] != 0 && r->held[r->place[at] - 1].block != entry->block) at = (at + 1) % PLACES;
   if (r->place[at] == 0) rc = hold(s, r, entry, &r->place[at]);
   if (rc != SQLITE_OK) return rc;

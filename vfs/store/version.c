@@ -39,10 +39,8 @@ static bool count_fits(spm_store *s, uint32_t count) {
 }
 
 static _Atomic uint32_t *bucket_of(spm_shm *shm, uint32_t block) {
-  uint32_t hash = block * 2654435769u;
-  return &shm->buckets[hash >> 18];
+  return &shm->buckets[spm_hash_block(block, SPM_BUCKET_COUNT - 1)];
 }
-static_assert(SPM_BUCKET_COUNT == 1u << (32 - 18), "bucket_of() fits the table");
 
 static void push_free(spm_store *s, uint32_t image) {
   spm_image_meta *meta = meta_of(s, image);

@@ -9,17 +9,15 @@
 #define POOL_MAX 1024u /* spare buffers kept between transactions: 4 MiB */
 #define INDEX_MIN 64u
 
-static uint32_t hash_block(uint32_t block) { return block * 2654435769u; }
-
 spm_dirty *spm_writeset_find(const spm_writeset *w, uint32_t block) {
   if (w->count == 0) return NULL;
-  for (uint32_t i = hash_block(block) & w->index_mask; w->index[i] != 0; i = (i + 1) & w->index_mask)
+  for (uint32_t i = spm_hash_block(block, w->index_mask); w->index[i] != 0; i = (i + 1) & w->index_mask)
     if (w->dirty[w->index[i] - 1].block == block) return &w->dirty[w->index[i] - 1];
   return NULL;
 }
 
 static void index_insert(spm_writeset *w, uint32_t position) {
-  uint32_t i = hash_block(w->dirty[position].block) & w->index_mask;
+  uint32_t i = spm_hash_block(w->dirty[position].block, w->index_mask);
   while (w->index[i] != 0) i = (i + 1) & w->index_mask;
   w->index[i] = position + 1;
 }
@@ -83,7 +81,7 @@ void spm_writeset_clear(spm_writeset *w) {
   } else {
     /* Few entries: emptying their own places is cheaper than the whole index. */
     for (uint32_t p = 0; p < w->count; p++)
-      for (uint32_t i = hash_block(w->dirty[p].block) & w->index_mask; w->index[i] != 0;
+      for (uint32_t i = spm_hash_block(w->dirty[p].block, w->index_mask); w->index[i] != 0;
            i = (i + 1) & w->index_mask)
         w->index[i] = 0;
   }
