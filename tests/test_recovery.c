@@ -307,29 +307,40 @@ START_TEST(recovery_twice_is_recovery_once) {
 }
 END_TEST
 
+#define LARGE_COMMITS 5u /* each over more than a segment, but the last */
+
+static void write_large_commits(const char *path, uint64_t *at) {
+  spm_conn *c = x_create(path);
+  for (uint32_t i = 0; i < LARGE_COMMITS; i++) {
+    at[i] = spm_committed(c->store->shm)->tail.offset;
+    x_commit(c, 0, i + 1 < LARGE_COMMITS ? 150 : 1, i + 1);
+  }
+  x_detach_dirty(c);
+}
+
 /* S19: before the first byte of X changes, every record that is accepted has been
 ** flushed again, and synced. */
 START_TEST(s19_log_is_durable_before_redo) {
   x_medium(_i);
-  const char *x = x_new("x.db", 4);
-  uint64_t at[COMMITS];
-  write_commits(x, at, COMMITS);
+  const char *x = x_new("x.db", 200);
+  uint64_t at[LARGE_COMMITS];
+  write_large_commits(x, at);
   media_install();
   spm_conn *c = x_join(x);
   size_t count;
   const media_operation *op = media_operations(&count);
   media_kind hardens = _i == X_FILE ? MEDIA_APPEND : MEDIA_FLUSH;
-  bool hardened[COMMITS] = {false}, synced = false;
+  enum { UNTOUCHED, UNDER_WAY, DURABLE } state[LARGE_COMMITS] = {UNTOUCHED};
   uint64_t superblock_flushed = 0, stores = 0;
   for (size_t i = 0; i < count; i++) {
     bool log = op[i].file == MEDIA_LOG;
     if (op[i].kind == MEDIA_FLUSH && log && op[i].offset < SPM_LOG_HEADER_SIZE) superblock_flushed++;
-    for (uint32_t k = 0; k < COMMITS && log && op[i].kind == hardens; k++)
-      if (op[i].offset <= at[k] && at[k] < op[i].offset + op[i].length) hardened[k] = true;
-    if (op[i].kind == MEDIA_SYNC && log) synced = true;
+    for (uint32_t k = 0; k < LARGE_COMMITS && log; k++)
+      if (op[i].kind == hardens && op[i].offset <= at[k] && at[k] < op[i].offset + op[i].length) state[k] = UNDER_WAY;
+      else if (op[i].kind == MEDIA_SYNC && state[k] == UNDER_WAY) state[k] = DURABLE;
     if (op[i].kind != MEDIA_STORE || op[i].file != MEDIA_DATA) continue;
-    for (uint32_t k = 0; k < COMMITS; k++)
-      ck_assert_msg(synced && hardened[k], "X changes before commit %u is durable in the log", k);
+    for (uint32_t k = 0; k < LARGE_COMMITS; k++)
+      ck_assert_msg(state[k] == DURABLE, "X changes before commit %u is durable in the log", k);
     stores++;
   }
   ck_assert_uint_gt(stores, 0);
@@ -361,13 +372,15 @@ END_TEST
 
 #define MANY 17000u /* blocks: more than REDO gathers before it flushes or writes them */
 
+static uint64_t word_of(uint64_t block, uint64_t n) { return (block + n * 100) % (BLOCK / 8); }
+
 /* The n-th of its words that a block gets. */
 static void change_many(spm_conn *c, uint64_t n) {
   for (uint32_t first = 0; first < MANY; first += 500) {
     x_ok(x_begin(c));
     for (uint64_t i = first; i < first + 500; i++) {
-      uint64_t word = i * 2 + n;
-      x_ok(spm_write(c, X_AT(i) + (i * 2 + n) % (BLOCK / 8) * 8, sizeof word, &word));
+      uint64_t word = i * 2 + n + 1;
+      x_ok(spm_write(c, X_AT(i) + word_of(i, n) * 8, sizeof word, &word));
     }
     x_ok(spm_commit_stage(c, NULL));
     x_ok(spm_commit_finish(c));
@@ -379,15 +392,30 @@ static void check_many(const char *path) {
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   for (uint64_t i = 0; i < MANY; i++) {
     uint64_t expected[BLOCK / 8] = {0}, words[BLOCK / 8];
-    for (uint64_t n = 0; n < 2; n++) expected[(i * 2 + n) % (BLOCK / 8)] = i * 2 + n;
+    for (uint64_t n = 0; n < 2; n++) expected[word_of(i, n)] = i * 2 + n + 1;
     ck_assert_int_eq(pread(fd, words, BLOCK, (off_t)X_AT(i)), BLOCK);
     ck_assert_msg(memcmp(words, expected, BLOCK) == 0, "block %llu", (unsigned long long)i);
   }
   close(fd);
 }
 
+/* Every line that was stored to is flushed after that. */
+static void check_flushed_after_stored(void) {
+  static bool due[(MANY + 1) * (BLOCK / SPM_LINE_SIZE)];
+  size_t count, stores = 0, lines = sizeof due / sizeof *due;
+  const media_operation *op = media_operations(&count);
+  for (size_t i = 0; i < count; i++) {
+    bool store = op[i].kind == MEDIA_STORE;
+    if (op[i].file != MEDIA_DATA || !(store || op[i].kind == MEDIA_FLUSH)) continue;
+    stores += store;
+    for (uint64_t at = op[i].offset / SPM_LINE_SIZE; at * SPM_LINE_SIZE < op[i].offset + op[i].length; at++)
+      if (at < lines) due[at] = store;
+  }
+  ck_assert_uint_ge(stores, 2 * MANY);
+  for (size_t at = 0; at < lines; at++) ck_assert_msg(!due[at], "line %zu is not flushed", at);
+}
+
 START_TEST(redo_changes_more_blocks_than_it_gathers) {
-  static bool flushed[MANY + 1];
   x_medium(_i);
   const char *x = x_new("x.db", MANY);
   spm_conn *c = x_create(x);
@@ -399,12 +427,7 @@ START_TEST(redo_changes_more_blocks_than_it_gathers) {
   close(fd);
   media_install();
   c = x_join(x);
-  size_t count;
-  const media_operation *op = media_operations(&count);
-  for (size_t i = 0; i < count; i++)
-    if (op[i].kind == MEDIA_FLUSH && op[i].file == MEDIA_DATA) flushed[op[i].offset / BLOCK] = true;
-  for (uint32_t i = 0; i < MANY && _i == X_PMEM; i++)
-    ck_assert_msg(flushed[X_AT(i) / BLOCK], "block %u is not flushed", i);
+  if (_i == X_PMEM) check_flushed_after_stored();
   x_detach(c);
   check_many(x);
 }

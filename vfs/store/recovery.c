@@ -116,6 +116,11 @@ static int summarize_record(spm_log_summary *sum, const spm_record *record, spm_
   return rc;
 }
 
+/* Is the record that was read last the end of those that stand side by side from `run` on? */
+static bool run_ends(const spm_log_reader *r, const spm_record *record, uint64_t run) {
+  return record->type == SPM_REC_LINK || spm_offset_segment(r->pos.offset) != spm_offset_segment(run);
+}
+
 /* On PMEM the log is flushed again as it is read, what is not accepted with it: a walk of
 ** its own would take as long again.  The fence is spm_log_harden()'s. */
 static int summarize(spm_store *s, spm_log_pos from, spm_log_summary *sum, spm_segment_set *passed, spm_log_pos *end) {
@@ -126,8 +131,8 @@ static int summarize(spm_store *s, spm_log_pos from, spm_log_summary *sum, spm_s
   uint64_t run = from.offset, read = run; /* what was read of this segment lies between them */
   while ((rc = spm_log_next(&r, &record)) == SQLITE_ROW) {
     read += spm_record_span(record->length);
-    if (record->type == SPM_REC_LINK) {
-      spm_segment_set_add(passed, spm_offset_segment(run));
+    if (record->type == SPM_REC_LINK) spm_segment_set_add(passed, spm_offset_segment(run));
+    if (run_ends(&r, record, run)) {
       spm_flush(&s->log, run, read - run);
       run = read = r.pos.offset;
     }
@@ -190,7 +195,7 @@ static int rewrite_log(spm_store *s, spm_log_pos from, const spm_log_summary *su
     rc = spm_log_next(&r, &record) == SQLITE_ROW ? SQLITE_OK : SQLITE_IOERR_READ;
     if (rc != SQLITE_OK) break;
     read += spm_record_span(record->length);
-    if (record->type != SPM_REC_LINK && r.pos.lsn < sum->accepted.lsn) continue;
+    if (!run_ends(&r, record, run) && r.pos.lsn < sum->accepted.lsn) continue;
     rc = spm_append(&s->log, run, r.buffer + run - spm_segment_offset(spm_offset_segment(run)), read - run);
     run = read = r.pos.offset;
   }

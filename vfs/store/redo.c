@@ -10,8 +10,10 @@
 #include <string.h>
 
 #define LINE_BLOCKS 16384u /* whose lines are gathered before they are flushed */
-#define HELD_BLOCKS 8192u  /* 32 MiB, before they are written */
-#define PLACES (2 * HELD_BLOCKS) /* of a hash table, so never more than half full */
+#define HELD_MAX 8192u     /* blocks in memory before they are written: 32 MiB, or what there is */
+#define HELD_MIN 16u
+#define PLACES (2 * HELD_MAX) /* of a hash table, so never more than half full */
+#define EXPECTED_MAX (UINT64_C(64) << 20) /* bytes whose page faults are taken beforehand */
 
 typedef struct held_block {
   uint32_t block;
@@ -20,7 +22,7 @@ typedef struct held_block {
 
 struct spm_redo {
   spm_lines lines;
-  uint32_t count;
+  uint32_t count, capacity; /* of held blocks */
   uint16_t *place; /* 1 + which of the held blocks; 0: free */
   held_block *held;
   uint8_t (*bytes)[SPM_BLOCK_SIZE];
@@ -45,21 +47,23 @@ static bool begin_in_place(spm_redo *r) {
 /* A database no larger than twice its log is probably changed all over: one call takes its
 ** page faults in half the time that they take one by one. */
 static void expect_changes(spm_store *s, uint64_t size, uint64_t log_bytes) {
-  if (size <= 2 * log_bytes) spm_region_prefault(&s->data, 0, size);
+  if (size <= 2 * log_bytes && size <= EXPECTED_MAX) spm_region_prefault(&s->data, 0, size);
 }
 
 static int store_in_place(spm_store *s, spm_redo *r, const spm_entry *entry, const uint8_t *bytes) {
-  spm_lines_add(s, &r->lines, entry);
+  int rc = spm_store_bytes(&s->data, (uint64_t)entry->block * SPM_BLOCK_SIZE + entry->offset, bytes, entry->length);
   s->shm->counters.file_bytes += entry->length;
-  return spm_store_bytes(&s->data, (uint64_t)entry->block * SPM_BLOCK_SIZE + entry->offset, bytes, entry->length);
+  spm_lines_add(s, &r->lines, entry);
+  return rc;
 }
 
 /* ------------------------------------------------------------ by blocks -- */
 
 static bool begin_by_blocks(spm_redo *r) {
   r->place = calloc(PLACES, sizeof *r->place);
-  r->held = calloc(HELD_BLOCKS, sizeof *r->held);
-  r->bytes = calloc(HELD_BLOCKS, sizeof *r->bytes);
+  r->held = calloc(HELD_MAX, sizeof *r->held);
+  r->capacity = HELD_MAX;
+  while ((r->bytes = calloc(r->capacity, sizeof *r->bytes)) == NULL && r->capacity > HELD_MIN) r->capacity /= 2;
   return r->place != NULL && r->held != NULL && r->bytes != NULL;
 }
 
@@ -89,7 +93,7 @@ static int hold(spm_store *s, spm_redo *r, const spm_entry *entry, uint16_t *pla
 }
 
 static int store_by_blocks(spm_store *s, spm_redo *r, const spm_entry *entry, const uint8_t *bytes) {
-  int rc = r->count == HELD_BLOCKS ? write_blocks(s, r) : SQLITE_OK;
+  int rc = r->count == r->capacity ? write_blocks(s, r) : SQLITE_OK;
   if (rc != SQLITE_OK) return rc;
   uint32_t at = spm_hash_block(entry->block, PLACES - 1);
   while (r->place[at] != 0 && r->held[r->place[at] - 1].block != entry->block) at = (at + 1) % PLACES;
