@@ -216,6 +216,10 @@ static void small_write_set(world *w) {
   connection_of(w->db)->store->resident_max = 16;
 }
 
+static int spill_to_the_log(world *w) {
+  return world_commit(w, w->db, "INSERT INTO t VALUES(1000, 1, zeroblob(2500000))");
+}
+
 static int checkpoint(world *w) {
   spm_conn *c = connection_of(w->db);
   int rc = spm_snapshot_begin(c);
@@ -305,7 +309,7 @@ const operation operations[] = {
     {.name = "large commit", .prepare = attached, .act = commit_large, .commits = 1},
     {.name = "large, under a reader", .prepare = with_snapshot, .act = commit_large, .commits = 1},
     {.name = "spilled commit", .prepare = small_cache, .act = commit_large, .commits = 1},
-    {.name = "spilled to the log", .prepare = small_write_set, .act = commit_large, .commits = 1},
+    {.name = "spilled to the log", .prepare = small_write_set, .act = spill_to_the_log, .commits = 1, .stride = 17},
     {.name = "exclusive mode", .prepare = exclusive, .act = commit_twice, .commits = 2},
     {.name = "journal_mode=PERSIST", .prepare = persistent_journal, .act = commit_twice, .commits = 2},
     {.name = "journal_mode=OFF", .prepare = no_journal, .act = commit_large, .commits = 1},

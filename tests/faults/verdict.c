@@ -109,7 +109,8 @@ static bool fits(int error, fault_call call, int rc) {
       if (code == SQLITE_CANTOPEN && fault_hit(F_fsync)) return true; /* a decision that is not durable */
       return code == SQLITE_FULL || (opening && (code == SQLITE_CANTOPEN || code == SQLITE_READONLY));
     case EAGAIN:
-      if (code == SQLITE_IOERR) return fault_hit(F_s_fcntl); /* a lock made weaker: nobody can be in its way */
+      /* A lock is made weaker, and nobody can be in its way; adopting, SQLite's own recovery says so. */
+      if (code == SQLITE_IOERR) return fault_hit(F_s_fcntl) && (rc == SQLITE_IOERR_RDLOCK || now.op->adopts_wal);
       return code == SQLITE_BUSY || code == SQLITE_CANTOPEN || wal_not_locked(code);
     default:
       if (wal_not_locked(code)) return true;
@@ -141,7 +142,8 @@ static void check_code(void) {
 ** too, for good, nobody can know: the commit may stand.  And stock SQLite's COMMIT fails if its
 ** lock cannot be made weaker afterwards. */
 static bool in_doubt(void) {
-  if (now.code == SQLITE_IOERR_RDLOCK && fault_hit(F_s_fcntl)) return true;
+  bool stock = now.w->vfs != NULL || now.w->stock_second;
+  if (stock && now.code == SQLITE_IOERR_RDLOCK && fault_hit(F_s_fcntl)) return true;
   return now.plan->for_good && now.code != SQLITE_OK && flush_may_be_lost() && fault_times() > 1;
 }
 

@@ -84,7 +84,7 @@ def try_fault(entry, where):
             code, output = shell(line, where)
     except ValueError as error:
         return str(error)
-    if code == 2:
+    if code in (2, -1):
         return "the catcher itself could not go on:\n" + output
     if code == 0:
         return "it was not found by: " + line
@@ -130,9 +130,9 @@ def main():
         return 0
     if not chosen or len({entry["name"] for entry in MUTATIONS}) != len(MUTATIONS):
         sys.exit("no such fault, or two of one name")
-    jobs = [(entry["name"], entry["rule"], try_fault, entry) for entry in chosen]
-    for catcher in sorted({entry["catcher"] for entry in chosen}):
-        jobs.append(("unchanged: " + catcher[1].replace("build/crash --jobs 1 --first ", ""), "-", try_sources, catcher))
+    jobs = [("unchanged: " + catcher[1].replace("build/crash --jobs 1 --first ", ""), "-", try_sources, catcher)
+            for catcher in sorted({entry["catcher"] for entry in chosen})]
+    jobs += [(entry["name"], entry["rule"], try_fault, entry) for entry in chosen]
     failures, lock = [], threading.Lock()
     threads = [threading.Thread(target=work, args=(jobs, scratch(i), failures, lock)) for i in range(options.jobs)]
     for thread in threads:
