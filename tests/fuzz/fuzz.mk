@@ -1,6 +1,6 @@
 # Fuzzing with clang's libFuzzer: tests/fuzz/README.md.
 #
-#   make check-fuzz   the kept corpus, a fixed seed and a new one; under three minutes
+#   make check-fuzz   the kept corpus, a fixed seed and a new one; some four minutes
 #   make fuzz         FUZZ_SECONDS for each target, from a new seed
 #   make soak-fuzz    an hour for each
 

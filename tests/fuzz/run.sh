@@ -2,7 +2,7 @@
 # Run fuzz targets over the kept corpus, and on from there.
 #
 #   run.sh check TARGET...     the corpus as it is, then a fixed seed and a new one
-#   run.sh SECONDS TARGET...   a new seed, for so long each
+#   run.sh SECONDS TARGET...   a new seed, for so long each, half of it on either medium
 #
 #   SPM_SEED       the new seed
 #   SPM_FUZZ_KEEP  a folder: what was found to be new is kept in it, a folder a target
@@ -41,12 +41,17 @@ for name; do
   corpus=tests/fuzz/corpus/$name
   new=${SPM_FUZZ_KEEP:-$SPM_FUZZ_FOLDER/new}/$name
   mkdir -p "$new"
+  export PMEM_IS_PMEM_FORCE=1
   if [ "$how" = check ]; then
     target "$name" "the kept corpus" -runs=0 "$corpus"
     target "$name" "seed 1" -seed=1 -max_total_time=6 -max_len=400 -len_control=0 "$new" "$corpus"
-    how_long=10
+    how_long=16
   else
     how_long=$how
   fi
-  target "$name" "seed $SPM_SEED" -seed="$SPM_SEED" -max_total_time="$how_long" -max_len=400 -len_control=0 "$new" "$corpus"
+  for medium in PMEM FILE; do
+    export PMEM_IS_PMEM_FORCE=$([ $medium = PMEM ] && echo 1 || echo 0)
+    target "$name" "seed $SPM_SEED on $medium" -seed="$SPM_SEED" -max_total_time=$((how_long / 2)) -max_len=400 \
+      -len_control=0 "$new" "$corpus"
+  done
 done
