@@ -122,6 +122,47 @@ START_TEST(transactions_follow_each_other) {
 }
 END_TEST
 
+static spm_record *read_record(const char *path, uint64_t offset, size_t room) {
+  spm_record head, *record = calloc(1, room);
+  ck_assert_ptr_nonnull(record);
+  read_at(log_file(path), offset, &head, sizeof head);
+  ck_assert_uint_le(sizeof head + head.length, room);
+  read_at(log_file(path), offset, record, sizeof head + head.length);
+  return record;
+}
+
+/* No writer leaves so little room; who reads goes on in the segment behind it, and recovers
+** what the two records mean, from memory and on a disk. */
+START_TEST(a_record_may_fill_its_segment) {
+  x_medium(_i);
+  const char *path = x_new("x.db", 120);
+  spm_conn *c = x_create(path);
+  x_commit(c, 0, 100, 7);
+  x_detach_dirty(c);
+  uint64_t first = superblock_of(path).checkpoint.offset, second = first + SPM_SEGMENT_SIZE;
+  ck_assert_uint_eq(first, spm_segment_offset(0));
+  spm_record *record = read_record(path, first, SPM_SEGMENT_SIZE);
+  uint8_t *payload = (uint8_t *)(record + 1);
+  spm_entry more = {.block = 1, .length = (uint16_t)(SPM_SEGMENT_SIZE - sizeof *record - record->length - sizeof more)};
+  ck_assert_uint_le(more.length, BLOCK);
+  memcpy(payload + record->length, &more, sizeof more);
+  memcpy(payload + record->length + sizeof more, payload + sizeof more, more.length);
+  record->length = SPM_SEGMENT_SIZE - sizeof *record;
+  record->entries++;
+  put_record(path, first, record, SPM_SEGMENT_SIZE);
+  spm_record *last = read_record(path, second, SPM_SEGMENT_SIZE);
+  ck_assert_uint_eq(last->flags, SPM_REC_COMMIT);
+  last->lsn = record->lsn + 1;
+  last->prev_checksum = record->checksum;
+  put_record(path, second, last, sizeof *last + last->length);
+  c = x_join(path);
+  ck_assert_uint_eq(x_read(c, 0, 100), 7);
+  x_detach(c);
+  free(last);
+  free(record);
+}
+END_TEST
+
 static void an_lsn_past_all_bounds(spm_superblock *b) { b->checkpoint.lsn = UINT64_C(1) << 62; }
 static void a_place_past_all_bounds(spm_superblock *b) { b->checkpoint.offset = UINT64_MAX - 63; }
 static void a_length_past_all_bounds(spm_superblock *b) { b->logical_size = (UINT64_C(1) << 44) + 1; }
@@ -153,6 +194,7 @@ Suite *damage_suite(void) {
   tcase_set_timeout(log, 60);
   tcase_add_loop_test(log, signed_nonsense_is_refused, 0, COUNT(nonsense));
   tcase_add_test(log, transactions_follow_each_other);
+  tcase_add_loop_test(log, a_record_may_fill_its_segment, 0, X_MEDIA);
   tcase_add_loop_test(log, signed_superblocks_that_cannot_be_are_refused, 0, COUNT(contradictions));
   suite_add_tcase(suite, log);
   return suite;
