@@ -188,6 +188,35 @@ START_TEST(s12_images_of_dead_readers_are_freed) {
 }
 END_TEST
 
+static void read_until_told(void *argument) {
+  const x_party *p = argument;
+  spm_conn *c = x_join(p->path);
+  x_ok(spm_snapshot_begin(c));
+  atomic_store(&p->shared->stage, 1);
+  x_await(p->shared, 2);
+  _exit(x_peek(c, 0, 3) == 1 ? 0 : 1);
+}
+
+/* However often the slots of the dead are looked for, a living reader keeps his, and what he
+** reads. */
+START_TEST(s3_living_readers_keep_their_slots) {
+  x_party p = {x_new("x.db", 8), x_shared_new()};
+  spm_conn *c = x_create(p.path);
+  x_commit(c, 0, 3, 1);
+  pid_t reader = x_start(read_until_told, &p);
+  x_await(p.shared, 1);
+  for (uint64_t i = 2; i < 12; i++) {
+    spm_snapshot_reap(c->store);
+    ck_assert(spm_snapshot_elsewhere(c->store));
+    x_commit(c, 0, 3, i);
+  }
+  atomic_store(&p.shared->stage, 2);
+  ck_assert(x_finished(x_wait(reader)));
+  ck_assert(!spm_snapshot_elsewhere(c->store));
+  x_detach(c);
+}
+END_TEST
+
 /* S14: who is dead does not count as another attachment for ever. */
 static void attach_and_die(void *path) {
   (void)x_join(path);
@@ -306,6 +335,7 @@ void store_snapshots(TCase *tcase) {
   tcase_add_loop_test(tcase, s11_snapshots_never_mix, 0, X_MEDIA);
   tcase_add_test(tcase, s12_images_are_saved_once);
   tcase_add_loop_test(tcase, s12_images_of_dead_readers_are_freed, 0, 2);
+  tcase_add_test(tcase, s3_living_readers_keep_their_slots);
   tcase_add_test(tcase, s12_readers_during_a_sweep);
   tcase_add_loop_test(tcase, s12_what_leads_nowhere_is_noticed, 0, 4);
   tcase_add_test(tcase, s14_the_dead_do_not_count);
