@@ -58,7 +58,8 @@ int main(void) {
   srunner_add_suite(runner, ddl_suite());
   srunner_add_suite(runner, scripts_suite());
   srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
+  int run = srunner_ntests_run(runner), failed = srunner_ntests_failed(runner);
   srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  if (run == 0) (void)fprintf(stderr, "no suite or case is called so\n");
+  return run > 0 && failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -31,11 +31,13 @@ slow='recovery adopt multi processes together ddl durability'
 sharing='vfs:sharing store:snapshots store:writers kv:sharing pmemkv:sharing'
 concurrent='store vfs kv pmemkv decision unlogged together processes'
 
-# suites RUNNER NAME...: these suites of the check program; SUITE:CASE is one case of it.
+# suites RUNNER NAME...: these suites of the check program; SUITE:CASE is one case of it, and
+# an underscore stands for the space in a name.
 suites() {
   runner=$1
   shift
   for suite; do
+    suite=$(echo "$suite" | tr _ ' ')
     case $suite in
       *:*) export CK_RUN_CASE="${suite#*:}" ;;
       *) unset CK_RUN_CASE ;;
