@@ -306,6 +306,22 @@ START_TEST(short_sequences_of_ddl_and_savepoints) {
 }
 END_TEST
 
+/* A savepoint that is older than all that the transaction has changed in the store, told again
+** when a table joins that was renamed meanwhile: its place is the beginning, not there. */
+START_TEST(a_savepoint_from_before_stays_there) {
+  static const int sequences[][8] = {{5, 8, 5, 7, 3, 4, 2, 6}, {5, 1, 0, 3, 4, 2, 6, 7}, {5, 3, 4, 8, 3, 4, 2, 6}};
+  contest c = open_contest(&homes[_i]);
+  for (int n = 0; n < 4 * (int)(sizeof sequences / sizeof *sequences); n++) {
+    c.commit = n % 2 == 0;
+    c.count = 8;
+    memcpy(c.done, sequences[n / 4], sizeof sequences[0]);
+    if (n / 2 % 2 == 0) c.done[c.count++] = 7; /* and without an anchor */
+    play(&c);
+  }
+  close_contest(&c);
+}
+END_TEST
+
 START_TEST(long_sequences_of_ddl_and_savepoints) {
   uint64_t seed = x_seed();
   contest c = open_contest(&homes[_i]);
@@ -812,6 +828,8 @@ Suite *ddl_suite(void) {
   tcase_add_loop_test(c, many_make_and_drop_the_same_tables, 0, 2);
   c = new_case(suite, "memory");
   tcase_add_loop_test(c, lack_of_memory_is_no_half_a_transaction, LASTING, HOMES);
+  c = new_case(suite, "savepoints");
+  tcase_add_loop_test(c, a_savepoint_from_before_stays_there, 0, HOMES);
   c = new_case(suite, "sequences");
   tcase_add_loop_test(c, short_sequences_of_ddl_and_savepoints, LASTING, HOMES);
   tcase_add_loop_test(c, long_sequences_of_ddl_and_savepoints, 0, HOMES);

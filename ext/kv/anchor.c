@@ -17,6 +17,7 @@ typedef struct mooring {
   sqlite3 *db;
   uint32_t anchors; /* that there are */
   uint32_t cast;    /* of which this many will tell of the end of the present transaction */
+  int savepoints;   /* of it that there are now, as those were told */
   bool doubtful;    /* the schema was read again: their table may be gone */
   bool refused;     /* it could not be made, and the attempt may be in the way of statements */
   bool query_only;  /* the connection was when one was last cast */
@@ -121,10 +122,12 @@ void spm_anchor_rest(sqlite3 *db) {
 }
 
 /* It stays at least until the transaction ends. */
-static int hold(spm_session *s) {
+static int hold(const mooring *m, spm_session *s) {
   if (!s->anchored) s->references++;
   s->anchored = true;
-  return spm_kvtxn_begin(s);
+  int rc = spm_kvtxn_begin(s);
+  if (rc == SQLITE_OK) spm_kvtxn_older(s, m->savepoints);
+  return rc;
 }
 
 int spm_anchor_hold(spm_session *s, bool *held) {
@@ -132,7 +135,7 @@ int spm_anchor_hold(spm_session *s, bool *held) {
   int rc = m->cast > 0 ? SQLITE_OK : make(m);
   if (rc == SQLITE_OK) rc = cast(m);
   *held = rc == SQLITE_OK && m->cast > 0;
-  return *held ? hold(s) : without(m, rc);
+  return *held ? hold(m, s) : without(m, rc);
 }
 
 int spm_anchor_read(spm_session *s) {
@@ -140,7 +143,7 @@ int spm_anchor_read(spm_session *s) {
   mooring *m = find(s->db);
   if (m->anchors == 0) return SQLITE_OK;
   int rc = cast(m);
-  return rc == SQLITE_OK && m->cast > 0 ? hold(s) : without(m, rc);
+  return rc == SQLITE_OK && m->cast > 0 ? hold(m, s) : without(m, rc);
 }
 
 /* ------------------------------------------------------------ transactions -- */
@@ -156,6 +159,7 @@ static void set_cast(anchor *a, bool yes) {
   a->at->cast += yes;
   a->at->cast -= a->cast;
   a->cast = yes;
+  if (a->at->cast == 0) a->at->savepoints = 0;
 }
 
 static int begin(sqlite3_vtab *vtab) {
@@ -193,17 +197,24 @@ static int rollback(sqlite3_vtab *vtab) { return end((anchor *)vtab, spm_togethe
 /* One that was just made has not been told of xBegin. */
 static int savepoint(sqlite3_vtab *vtab, int number) {
   int rc = begin(vtab);
+  ((anchor *)vtab)->at->savepoints = number + 1;
   for (spm_session *s = NULL; rc == SQLITE_OK && (s = following((anchor *)vtab, s)) != NULL;)
     rc = spm_kvtxn_savepoint(s, number);
   return rc;
 }
 
+static void forget_savepoints(mooring *m, int from) {
+  if (m->savepoints > from) m->savepoints = from;
+}
+
 static int release(sqlite3_vtab *vtab, int number) {
+  forget_savepoints(((anchor *)vtab)->at, number);
   for (spm_session *s = NULL; (s = following((anchor *)vtab, s)) != NULL;) spm_kvtxn_release(s, number);
   return SQLITE_OK;
 }
 
 static int rollback_to(sqlite3_vtab *vtab, int number) {
+  forget_savepoints(((anchor *)vtab)->at, number + 1);
   for (spm_session *s = NULL; (s = following((anchor *)vtab, s)) != NULL;) spm_kvtxn_rollback_to(s, number);
   return SQLITE_OK;
 }

@@ -46,6 +46,7 @@ int spm_kvtxn_begin(spm_session *s) {
   t->state = SPM_KVTXN_ACTIVE;
   t->alone = sqlite3_get_autocommit(s->db) != 0;
   t->begin = spm_changes_sequence(s->changes);
+  t->older = 0;
   return SQLITE_OK;
 }
 
@@ -98,12 +99,22 @@ void spm_kvtxn_rollback(spm_session *s) {
 
 /* ------------------------------------------------------------- savepoints -- */
 
-/* A number that is there already has been set for another table of this transaction. */
+static bool unchanged(const spm_session *s) {
+  return s->txn.ddl_count == 0 && spm_changes_sequence(s->changes) == s->txn.begin;
+}
+
+void spm_kvtxn_older(spm_session *s, int number) {
+  if (unchanged(s) && number > s->txn.older) s->txn.older = number;
+}
+
+/* A number that is there already has been set for another table of this transaction.  One that
+** is older than all changes is told again when another table joins: it is not set now (K4). */
 int spm_kvtxn_savepoint(spm_session *s, int number) {
   spm_kvtxn *t = &s->txn;
   if (t->state == SPM_KVTXN_NONE) return SQLITE_OK;
   spm_kvtxn_reopen(s);
-  if (t->savepoints != NULL && t->savepoints->number >= number) return SQLITE_OK;
+  spm_kvtxn_older(s, number);
+  if (number < t->older || (t->savepoints != NULL && t->savepoints->number >= number)) return SQLITE_OK;
   spm_savepoint *p = sqlite3_malloc64(sizeof *p);
   if (p == NULL) return SQLITE_NOMEM;
   *p = (spm_savepoint){.outer = t->savepoints, .number = number, .ddl_count = t->ddl_count};
@@ -113,6 +124,7 @@ int spm_kvtxn_savepoint(spm_session *s, int number) {
 }
 
 void spm_kvtxn_release(spm_session *s, int number) {
+  if (s->txn.older > number) s->txn.older = number;
   while (s->txn.savepoints != NULL && s->txn.savepoints->number >= number) drop_savepoint(s);
 }
 

@@ -41,6 +41,9 @@ void spm_kvtxn_free(spm_session *);
 
 /* Savepoints have numbers from 0; -1 is the transaction itself, and is always there. */
 int spm_kvtxn_savepoint(spm_session *, int number) SPM_MUST_CHECK;
+/* Those with lower numbers are there already, whoever is told of them later: to roll back to
+** them is to undo all changes that are yet to come. */
+void spm_kvtxn_older(spm_session *, int number);
 void spm_kvtxn_release(spm_session *, int number);
 void spm_kvtxn_rollback_to(spm_session *, int number);
 

@@ -71,6 +71,7 @@ typedef struct spm_kvtxn {
   spm_kv *writer;
   uint64_t begin;            /* the write set's sequence number then */
   spm_savepoint *savepoints; /* the innermost first                  */
+  int older; /* savepoints with a lower number were set before anything was changed here */
   spm_ddl *oldest_ddl, *newest_ddl; /* what is pending */
   uint32_t ddl_count;
   spm_changes *spare;        /* STAGED: the next write set, if cursors hold on to this one */
