@@ -185,7 +185,6 @@ START_TEST(branches_route) {
 }
 END_TEST
 
-/* Whatever a block holds: an answer, and inside the block. */
 /* A block with nothing before and behind it: who reads or stores there dies. */
 static uint8_t *fenced_block(void) {
   uint8_t *at = mmap(NULL, 3 * SPM_BLOCK_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -194,6 +193,29 @@ static uint8_t *fenced_block(void) {
   return at + SPM_BLOCK_SIZE;
 }
 
+static void check_cells(const uint8_t *block) {
+  spm_cell c;
+  for (uint32_t i = 0; i < spm_node_count(block); i++) {
+    if (!spm_node_cell(block, i, &c)) continue;
+    if (c.value + spm_cell_value_size(&c) > block + SPM_BLOCK_SIZE) ck_abort_msg("cell %u lies outside", i);
+    if (c.nkey > SPM_KV_KEY_MAX) ck_abort_msg("cell %u has a key of %u bytes", i, c.nkey);
+  }
+}
+
+/* One byte after the other is wrong; as the high one of a length, 5 is more than a key has. */
+START_TEST(any_byte_may_be_wrong) {
+  uint8_t *block = fenced_block();
+  empty(0);
+  for (char last = 'a'; last < 'm'; last++) x_ok(insert((char[]){'k', 'e', 'y', last}, 4, 150, 1));
+  for (uint32_t at = 0; at < SPM_BLOCK_SIZE; at++) {
+    memcpy(block, node, SPM_BLOCK_SIZE);
+    block[at] = 5;
+    if (spm_node_sane(block, 7, SPM_ANY_LEVEL)) check_cells(block);
+  }
+}
+END_TEST
+
+/* Whatever a block holds: an answer, and inside the block. */
 START_TEST(any_bytes_are_survived) {
   uint8_t *block = fenced_block();
   uint64_t random = x_seed();
@@ -215,14 +237,9 @@ START_TEST(any_bytes_are_survived) {
     sane++;
     uint32_t at;
     bool found;
-    spm_cell c;
     if (spm_node_search(block, "key000c", 7, &at, &found)) ck_assert_uint_le(at, spm_node_count(block));
     if (spm_node_route(block, "key000c", 7, &at)) ck_assert_uint_lt(at, spm_node_count(block));
-    for (uint32_t i = 0; i < spm_node_count(block); i++) {
-      if (!spm_node_cell(block, i, &c)) continue;
-      if (c.value + spm_cell_value_size(&c) > block + SPM_BLOCK_SIZE) ck_abort_msg("cell %u lies outside", i);
-      if (c.nkey > SPM_KV_KEY_MAX) ck_abort_msg("cell %u has a key of %u bytes", i, c.nkey);
-    }
+    check_cells(block);
     bool valid = spm_node_valid(block, 7, SPM_ANY_LEVEL);
     static const uint8_t value[700];
     int rc = spm_node_insert(
@@ -274,6 +291,7 @@ void kv_node_cases(TCase *tcase) {
   tcase_add_test(tcase, holes_are_filled);
   tcase_add_test(tcase, values_shrink_in_place);
   tcase_add_test(tcase, branches_route);
+  tcase_add_test(tcase, any_byte_may_be_wrong);
   tcase_add_test(tcase, any_bytes_are_survived);
   tcase_add_test(tcase, random_inserts_and_removes);
 }
