@@ -5,18 +5,13 @@
 
 #include "version.h"
 
-static int apply_entry(spm_store *s, const spm_entry *entry, const uint8_t *bytes) {
-  s->shm->counters.file_bytes += entry->length;
-  return spm_store_bytes(&s->data, (uint64_t)entry->block * SPM_BLOCK_SIZE + entry->offset, bytes, entry->length);
-}
-
 int spm_apply_record(spm_store *s, const spm_record *record, uint64_t size, spm_redo *redo) {
   spm_entry_cursor c;
   int rc = SQLITE_OK;
   for (spm_entries_open(&c, record); rc == SQLITE_OK && spm_entries_next(&c);) {
     /* a later truncate of the same transaction cut it */
     if ((uint64_t)c.entry.block * SPM_BLOCK_SIZE + c.entry.offset >= size) continue;
-    rc = redo ? spm_redo_store(s, redo, &c.entry, c.bytes) : apply_entry(s, &c.entry, c.bytes);
+    rc = redo ? spm_redo_store(s, redo, &c.entry, c.bytes) : spm_redo_at_once(s, &c.entry, c.bytes);
   }
   return rc;
 }

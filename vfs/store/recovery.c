@@ -219,8 +219,8 @@ static bool is_aborted(const spm_log_summary *sum, uint64_t txid) {
 }
 
 /* Size is set once, at the end; what a later truncate cut is skipped (S9).  What stands in
-** memory has been read with pread once, and now can be read in place.  What the log lists is
-** flushed even where the bytes already matched: whoever stored them may not have (S19). */
+** memory has been read with pread and proven once, and now can be read in place.  What the log
+** lists is flushed even where the bytes already matched: whoever stored them may not have (S19). */
 static int redo(spm_store *s, spm_log_pos from, const spm_log_summary *sum) {
   int rc = spm_data_grow(s, sum->size);
   if (rc != SQLITE_OK) return rc;

@@ -36,6 +36,16 @@ static void redo_free(spm_redo *r) {
   free(r);
 }
 
+/* To X: `n` bytes of a block from `offset` on. */
+static int store_bytes(spm_store *s, uint32_t block, uint32_t offset, const uint8_t *bytes, uint32_t n) {
+  s->shm->counters.file_bytes += n;
+  return spm_store_bytes(&s->data, (uint64_t)block * SPM_BLOCK_SIZE + offset, bytes, n);
+}
+
+int spm_redo_at_once(spm_store *s, const spm_entry *entry, const uint8_t *bytes) {
+  return store_bytes(s, entry->block, entry->offset, bytes, entry->length);
+}
+
 /* ------------------------------------------------------------- in place -- */
 
 static bool begin_in_place(spm_redo *r) {
@@ -51,8 +61,7 @@ static void expect_changes(spm_store *s, uint64_t size, uint64_t log_bytes) {
 }
 
 static int store_in_place(spm_store *s, spm_redo *r, const spm_entry *entry, const uint8_t *bytes) {
-  int rc = spm_store_bytes(&s->data, (uint64_t)entry->block * SPM_BLOCK_SIZE + entry->offset, bytes, entry->length);
-  s->shm->counters.file_bytes += entry->length;
+  int rc = spm_redo_at_once(s, entry, bytes);
   spm_lines_add(s, &r->lines, entry);
   return rc;
 }
@@ -71,9 +80,7 @@ static int write_blocks(spm_store *s, spm_redo *r) {
   int rc = SQLITE_OK;
   for (uint32_t i = 0; rc == SQLITE_OK && i < r->count; i++) {
     const held_block *h = &r->held[i];
-    uint32_t length = h->to - h->from;
-    rc = spm_store_bytes(&s->data, (uint64_t)h->block * SPM_BLOCK_SIZE + h->from, r->bytes[i] + h->from, length);
-    s->shm->counters.file_bytes += length;
+    rc = store_bytes(s, h->block, h->from, r->bytes[i] + h->from, h->to - h->from);
   }
   if (r->count > 0) memset(r->place, 0, PLACES * sizeof *r->place);
   r->count = 0;
