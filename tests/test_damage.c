@@ -38,20 +38,26 @@ static void put_record(const char *path, uint64_t offset, spm_record *record, si
   x_patch(path, "-pmlog", offset, record, n);
 }
 
+/* With room for a segment. */
+static spm_record *read_record(const char *path, uint64_t offset) {
+  spm_record head, *record = calloc(1, SPM_SEGMENT_SIZE);
+  ck_assert_ptr_nonnull(record);
+  read_at(log_file(path), offset, &head, sizeof head);
+  ck_assert_uint_le(sizeof head + head.length, SPM_SEGMENT_SIZE);
+  read_at(log_file(path), offset, record, sizeof head + head.length);
+  return record;
+}
+
 /* A crashed database with one commit in the log: of one block, in one record. */
 static const char *crashed_once(uint64_t *offset, spm_record **record, size_t *n) {
   const char *path = x_new("x.db", 4);
   spm_conn *c = x_create(path);
   x_commit(c, 1, 1, 7);
   x_detach_dirty(c);
-  spm_record head;
   *offset = superblock_of(path).checkpoint.offset;
-  read_at(log_file(path), *offset, &head, sizeof head);
-  ck_assert_uint_eq(head.flags, SPM_REC_COMMIT);
-  *n = sizeof head + head.length;
-  *record = malloc(*n);
-  ck_assert_ptr_nonnull(*record);
-  read_at(log_file(path), *offset, *record, *n);
+  *record = read_record(path, *offset);
+  ck_assert_uint_eq((*record)->flags, SPM_REC_COMMIT);
+  *n = sizeof **record + (*record)->length;
   return path;
 }
 
@@ -101,17 +107,12 @@ START_TEST(transactions_follow_each_other) {
   x_commit(c, 0, 100, 7); /* more than a segment: several records */
   x_detach_dirty(c);
   spm_superblock block = superblock_of(path);
-  spm_record head;
-  read_at(log_file(path), block.checkpoint.offset, &head, sizeof head);
-  ck_assert_uint_eq(head.flags, 0);
-  size_t n = sizeof head + head.length;
-  spm_record *record = malloc(n);
-  ck_assert_ptr_nonnull(record);
-  read_at(log_file(path), block.checkpoint.offset, record, n);
+  spm_record *record = read_record(path, block.checkpoint.offset);
+  ck_assert_uint_eq(record->flags, 0);
   record->txid++;
-  put_record(path, block.checkpoint.offset, record, n);
+  put_record(path, block.checkpoint.offset, record, sizeof *record + record->length);
   /* The one behind it has to chain to the new checksum. */
-  uint64_t after = block.checkpoint.offset + spm_record_span(head.length);
+  uint64_t after = block.checkpoint.offset + spm_record_span(record->length);
   spm_record link;
   read_at(log_file(path), after, &link, sizeof link);
   ck_assert_uint_eq(link.type, SPM_REC_LINK);
@@ -121,15 +122,6 @@ START_TEST(transactions_follow_each_other) {
   free(record);
 }
 END_TEST
-
-static spm_record *read_record(const char *path, uint64_t offset, size_t room) {
-  spm_record head, *record = calloc(1, room);
-  ck_assert_ptr_nonnull(record);
-  read_at(log_file(path), offset, &head, sizeof head);
-  ck_assert_uint_le(sizeof head + head.length, room);
-  read_at(log_file(path), offset, record, sizeof head + head.length);
-  return record;
-}
 
 /* No writer leaves so little room; who reads goes on in the segment behind it, and recovers
 ** what the two records mean, from memory and on a disk. */
@@ -141,7 +133,7 @@ START_TEST(a_record_may_fill_its_segment) {
   x_detach_dirty(c);
   uint64_t first = superblock_of(path).checkpoint.offset, second = first + SPM_SEGMENT_SIZE;
   ck_assert_uint_eq(first, spm_segment_offset(0));
-  spm_record *record = read_record(path, first, SPM_SEGMENT_SIZE);
+  spm_record *record = read_record(path, first);
   uint8_t *payload = (uint8_t *)(record + 1);
   spm_entry more = {.block = 1, .length = (uint16_t)(SPM_SEGMENT_SIZE - sizeof *record - record->length - sizeof more)};
   ck_assert_uint_le(more.length, BLOCK);
@@ -150,7 +142,7 @@ START_TEST(a_record_may_fill_its_segment) {
   record->length = SPM_SEGMENT_SIZE - sizeof *record;
   record->entries++;
   put_record(path, first, record, SPM_SEGMENT_SIZE);
-  spm_record *last = read_record(path, second, SPM_SEGMENT_SIZE);
+  spm_record *last = read_record(path, second);
   ck_assert_uint_eq(last->flags, SPM_REC_COMMIT);
   last->lsn = record->lsn + 1;
   last->prev_checksum = record->checksum;

@@ -5,7 +5,6 @@
 
 #include "inject.h"
 
-#include "../../vfs/dbfile.h"
 #include "../../vfs/store/core.h"
 
 #include <stdio.h>
@@ -202,18 +201,10 @@ static int wrap_the_log(world *w) {
   return rc;
 }
 
-static spm_conn *connection_of(sqlite3 *db) {
-  sqlite3_file *file = NULL;
-  int rc = sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
-  const spm_dbfile *f = rc == SQLITE_OK ? spm_dbfile_of(file) : NULL;
-  world_must(f != NULL && f->conn != NULL, "no connection to a store");
-  return f->conn;
-}
-
 /* A write set keeps 16 blocks in memory, not 32 MiB: what is larger moves to the log. */
 static void small_write_set(world *w) {
   attached(w);
-  connection_of(w->db)->store->resident_max = 16;
+  world_conn(w->db)->store->resident_max = 16;
 }
 
 static int spill_to_the_log(world *w) {
@@ -221,7 +212,8 @@ static int spill_to_the_log(world *w) {
 }
 
 static int checkpoint(world *w) {
-  spm_conn *c = connection_of(w->db);
+  spm_conn *c = world_conn(w->db);
+  world_must(c != NULL, "no connection to a store");
   int rc = spm_snapshot_begin(c);
   if (rc != SQLITE_OK) return rc;
   rc = spm_conn_checkpoint(c);

@@ -4,8 +4,6 @@
 #define _GNU_SOURCE
 #include "verdict.h"
 
-#include "../../vfs/dbfile.h"
-
 #include <dirent.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -157,13 +155,6 @@ static void check_content(uint64_t content, const uint64_t *expected, const char
 
 static const char *vfs_of(const world *w) { return w->vfs != NULL ? w->vfs : "pmem"; }
 
-static spm_conn *store_of(sqlite3 *db) {
-  sqlite3_file *file = NULL;
-  (void)sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
-  const spm_dbfile *f = spm_dbfile_of(file);
-  return f != NULL ? f->conn : NULL;
-}
-
 /* The connection that met the fault, or one beside it, goes on. */
 static bool goes_on(sqlite3 *db, const char *whose, const uint64_t *expected) {
   uint64_t content;
@@ -175,7 +166,7 @@ static bool goes_on(sqlite3 *db, const char *whose, const uint64_t *expected) {
     violation("%s: the store is poisoned, and no flush can have been lost", whose);
   /* SQLite's VFS opens for reading only, and a store of keys is open for reading only, where that
   ** is all that was allowed. */
-  bool reads_only = (now.w->keys && fault_hit(F_access) && fault_what() == EACCES) || sqlite3_db_readonly(db, "main") == 1 || (store_of(db) == NULL && now.w->vfs == NULL);
+  bool reads_only = (now.w->keys && fault_hit(F_access) && fault_what() == EACCES) || sqlite3_db_readonly(db, "main") == 1 || (world_conn(db) == NULL && now.w->vfs == NULL);
   int rc = world_content_of(db, &content);
   /* What SQLite's VFS could not open for writing it has opened for reading. */
   bool excused = reads_only && (rc & 0xff) == SQLITE_READONLY;
@@ -300,7 +291,7 @@ void verdict_of(const operation *op, world *w, const fault *plan, const expectat
   } else {
     fault_disarm();
     o->poisoned = goes_on(w->db, "the connection", expected->main);
-    if (w->other != NULL && store_of(w->other) != NULL)
+    if (w->other != NULL && world_conn(w->other) != NULL)
       (void)goes_on(w->other, "the other connection", expected->main);
   }
   close_all(w);

@@ -157,6 +157,13 @@ int world_open(const world *w, const char *name, const char *vfs, const char *pa
   return rc == SQLITE_OK ? sqlite3_extended_result_codes(*db, 1) : *db ? sqlite3_extended_errcode(*db) : rc;
 }
 
+spm_conn *world_conn(sqlite3 *db) {
+  sqlite3_file *file = NULL;
+  (void)sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+  const spm_dbfile *f = spm_dbfile_of(file);
+  return f != NULL ? f->conn : NULL;
+}
+
 int world_sql(sqlite3 *db, const char *sql) {
   int rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
   return rc == SQLITE_OK ? rc : sqlite3_extended_errcode(db);
@@ -260,10 +267,8 @@ static int check_store(const world *w, const char *name) {
 }
 
 bool world_poisoned(sqlite3 *db, const char *but) {
-  sqlite3_file *file = NULL;
-  (void)sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
-  const spm_dbfile *f = spm_dbfile_of(file);
-  bool poisoned = f != NULL && f->conn != NULL && spm_conn_poisoned(f->conn);
+  const spm_conn *conn = world_conn(db);
+  bool poisoned = conn != NULL && spm_conn_poisoned(conn);
   for (spm_session *s = NULL; (s = spm_session_following(db, s)) != NULL;) {
     if (but != NULL && strstr(s->path, but) != NULL) continue;
     for (const spm_view *v = s->readers; v != NULL; v = v->next) poisoned |= spm_conn_poisoned(spm_kv_conn(v->kv));

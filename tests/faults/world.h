@@ -10,6 +10,8 @@
 #ifndef SPM_FAULTS_WORLD_H
 #define SPM_FAULTS_WORLD_H
 
+#include "../../vfs/store/store.h"
+
 #include <sqlite3.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -66,6 +68,8 @@ const char *world_stray(const world *);
 int world_open(const world *, const char *name, const char *vfs, const char *parameters, sqlite3 **);
 /* A connection to pmem that has attached; it must come about. */
 sqlite3 *world_attached(const world *, const char *name);
+/* The main database's to its store; NULL: it has none. */
+spm_conn *world_conn(sqlite3 *);
 int world_sql(sqlite3 *, const char *sql); /* extended result code */
 void world_run(sqlite3 *, const char *sql);
 /* A commit of the operation: does nothing when enough have been done. */
