@@ -11,9 +11,13 @@
 
 #include <string.h>
 
-#define STEP_BYTES 8192u /* of log a step looks at: microseconds of work     */
-#define STEP_GROWTH 8u   /* it doubles so often until the log is at its limit */
-#define STEP_BLOCKS 512u /* whose lines are gathered, on the stack             */
+/* A step looks at so much of the log, a microsecond of work, and gathers the lines of so many
+** blocks; a large one is for when small ones do not get far enough. */
+#define STEP_BYTES 2048u
+#define STEP_BLOCKS 64u
+#define LARGE_BYTES 8192u
+#define LARGE_BLOCKS 512u
+#define LARGE_GROWTH 8u /* it doubles so often until the log is at its limit */
 
 /* --------------------------------------------------------- superblock -- */
 
@@ -60,9 +64,9 @@ static int advance(spm_store *s, uint64_t budget) {
   uint64_t end = atomic_load(&spm_committed(shm)->logical_size);
   if (spm_region_holds(&s->data, end) != SQLITE_OK) return spm_shm_broken(s, "the length of the database");
   uint32_t left = 0, leaving[4];
-  spm_block_lines set[STEP_BLOCKS] = {0};
+  spm_block_lines set[LARGE_BLOCKS];
   spm_lines lines;
-  spm_lines_init(&lines, set, STEP_BLOCKS);
+  spm_lines_init(&lines, set, budget > STEP_BYTES ? LARGE_BLOCKS : STEP_BLOCKS);
   spm_log_reader r;
   int rc = spm_log_reader_open(&r, &s->log, shm->salt, shm->checkpoint, false);
   while (rc == SQLITE_OK && r.pos.lsn < target && seen < budget && left < 4) {
@@ -161,7 +165,7 @@ static int step_due(spm_store *s, uint64_t quarters) {
   spm_shm *shm = s->shm;
   if (quarters > 4 || !s->data.media->persistent) return spm_checkpoint_all(s);
   if (shm->checkpoint_due == 0) shm->checkpoint_due = spm_committed_lsn(shm);
-  int rc = advance(s, STEP_BYTES);
+  int rc = advance(s, LARGE_BYTES);
   if (rc != SQLITE_OK || shm->checkpoint.lsn < shm->checkpoint_due) return rc;
   rc = write_superblock(s, false);
   if (rc == SQLITE_OK) caught_up(shm);
@@ -171,8 +175,8 @@ static int step_due(spm_store *s, uint64_t quarters) {
 /* Commits may add more to the log than a small step takes: the fuller it is above one half,
 ** the larger the step, so that it settles where both are equal, and nobody pays for all. */
 static uint64_t step_bytes(uint32_t used, uint32_t keep) {
-  uint32_t half = keep / 2;
-  return (uint64_t)STEP_BYTES << (used > half ? (used - half - 1) * STEP_GROWTH / half : 0);
+  uint32_t half = keep / 2, behind = used > half + 1 ? used - half - 1 : 0;
+  return behind == 0 ? STEP_BYTES : (uint64_t)LARGE_BYTES << behind * LARGE_GROWTH / half;
 }
 
 int spm_checkpoint_step(spm_store *s, bool alone) {

@@ -7,6 +7,11 @@
 
 static_assert(SPM_BLOCK_SIZE / SPM_LINE_SIZE == 64, "a block's lines fit a word");
 
+void spm_lines_init(spm_lines *l, spm_block_lines *set, uint32_t capacity) {
+  *l = (spm_lines){.set = set, .capacity = capacity};
+  memset(set, 0, capacity * sizeof *set);
+}
+
 static void flush_block(spm_store *s, uint32_t block, uint64_t lines) {
   while (lines != 0) {
     unsigned first = (unsigned)__builtin_ctzll(lines);

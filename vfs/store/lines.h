@@ -20,10 +20,8 @@ typedef struct spm_lines {
   uint32_t capacity, count;
 } spm_lines;
 
-/* `capacity` entries, a power of two, all zero: a block each. */
-static inline void spm_lines_init(spm_lines *l, spm_block_lines *set, uint32_t capacity) {
-  *l = (spm_lines){.set = set, .capacity = capacity};
-}
+/* `capacity` entries, a power of two: a block each. */
+void spm_lines_init(spm_lines *l, spm_block_lines *set, uint32_t capacity);
 /* What an entry of a DATA record changed. */
 void spm_lines_add(spm_store *, spm_lines *, const spm_entry *);
 /* All that were added; none are left. */

@@ -49,9 +49,10 @@ int spm_redo_at_once(spm_store *s, const spm_entry *entry, const uint8_t *bytes)
 /* ------------------------------------------------------------- in place -- */
 
 static bool begin_in_place(spm_redo *r) {
-  spm_block_lines *set = calloc(LINE_BLOCKS, sizeof *set);
+  spm_block_lines *set = malloc(LINE_BLOCKS * sizeof *set);
+  if (set == NULL) return false;
   spm_lines_init(&r->lines, set, LINE_BLOCKS);
-  return set != NULL;
+  return true;
 }
 
 /* A database no larger than twice its log is probably changed all over: one call takes its
