@@ -6,7 +6,7 @@ TEST_CFLAGS = $(filter-out -Wpedantic,$(WARNINGS))
 
 $(BUILD)/core/tests/%.o: tests/%.c
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 $(TEST_CFLAGS) $(CFLAGS) $(SANITIZE) -DSQLITE_CORE -MMD -c -o $@ $<
+	$(CC) -std=gnu11 $(TEST_CFLAGS) $(CFLAGS) $(SANITIZE) -DSQLITE_CORE -MMD -MP -c -o $@ $<
 
 $(BUILD)/tests: $(TEST_OBJECTS) $(CORE_OBJECTS)
 	$(CC) $(SANITIZE) -o $@ $^ -lcheck -lsubunit -lrt -lm -lsqlite3 $(LIBRARIES)
