@@ -63,8 +63,9 @@ static int set_option(spm_dbfile *f, char **arguments) {
     rc = spm_store_configure(f->conn, &store);
   }
   if (rc != SQLITE_OK) {
-    arguments[PRAGMA_ANSWER] = sqlite3_mprintf("%s", spm_last_error());
-    return SQLITE_ERROR;
+    bool memory = rc == SQLITE_NOMEM || rc == SQLITE_IOERR_NOMEM; /* SQLite has words for that */
+    if (!memory) arguments[PRAGMA_ANSWER] = sqlite3_mprintf("%s", spm_last_error());
+    return rc;
   }
   f->options = changed;
   return SQLITE_OK;

@@ -139,10 +139,10 @@ int spm_options_set(spm_options *o, const char *pragma, const char *value) {
   int i = find_option(pragma + sizeof PREFIX - 1, SPM_OPTION_COUNT);
   const char *word = o->word[i];
   uint64_t number = o->number[i];
-  int rc = set_option(o, (unsigned)i, PREFIX, value);
-  if (rc == SQLITE_OK && table[i].change == AT_OPEN && (o->word[i] != word || o->number[i] != number))
-    rc = spm_error(SQLITE_CANTOPEN, "%s is chosen when the database is opened, in its URI", pragma);
-  return rc;
+  if (set_option(o, (unsigned)i, PREFIX, value) != SQLITE_OK) return SQLITE_ERROR;
+  if (table[i].change == AT_OPEN && (o->word[i] != word || o->number[i] != number))
+    return spm_error(SQLITE_ERROR, "%s is chosen when the database is opened, in its URI", pragma);
+  return SQLITE_OK;
 }
 
 int spm_options_argument(spm_options *o, const char *name, const char *value) {

@@ -51,7 +51,7 @@ void spm_options_default(spm_options *);
 ** unknown option or bad value. */
 int spm_options_parse(spm_options *, const char *uri_name) SPM_MUST_CHECK;
 /* Set the option a pragma names ("pmem_max_log_size"), if it can change while the database
-** is open.  SQLITE_CANTOPEN says why not. */
+** is open.  SQLITE_ERROR, with the reason: it cannot, or the value is wrong. */
 int spm_options_set(spm_options *, const char *pragma, const char *value) SPM_MUST_CHECK;
 /* Set the option of a pmemkv table.  SQLITE_ERROR names an unknown one or a bad value. */
 int spm_options_argument(spm_options *, const char *name, const char *value) SPM_MUST_CHECK;

@@ -9,6 +9,7 @@
 #include "shm.h"
 #include "superblock.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -203,6 +204,13 @@ static int read_log(spm_region *log, item_list *list) {
   return rc;
 }
 
+static int open_log(spm_region *log) {
+  log->fd = open(log->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+  if (log->fd >= 0) return spm_region_refresh(log);
+  if (errno == ENOENT || errno == ENOTDIR) return SQLITE_NOTFOUND;
+  return spm_error(SQLITE_CANTOPEN, "opening %s: %s", log->path, strerror(errno));
+}
+
 /* The log's own descriptor, for reading: nothing is mapped, and closing it drops no lock,
 ** for there are none on this file. */
 int spm_inspect_log(const char *path, int (*visit)(void *, const spm_log_item *), void *argument) {
@@ -210,8 +218,7 @@ int spm_inspect_log(const char *path, int (*visit)(void *, const spm_log_item *)
   if (name == NULL) return SQLITE_NOMEM;
   spm_region log = {.media = &spm_media_file, .base = MAP_FAILED, .path = name};
   item_list list = {0};
-  log.fd = open(name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-  int rc = log.fd >= 0 ? spm_region_refresh(&log) : SQLITE_NOTFOUND;
+  int rc = open_log(&log);
   if (rc == SQLITE_OK) rc = read_log(&log, &list);
   for (uint32_t i = 0; rc == SQLITE_OK && i < list.count; i++) rc = visit(argument, &list.items[i]);
   free(list.items);

@@ -265,19 +265,23 @@ static int take_durability(spm_conn *c, const spm_store_options *options) {
   return SQLITE_OK;
 }
 
-static spm_store *registry_find(const char *path) {
+/* *found: NULL if it is none of them, or not there. */
+static int registry_find(const char *path, spm_store **found) {
   struct stat status;
-  if (stat(path, &status) != 0) return NULL;
+  *found = NULL;
+  if (stat(path, &status) != 0)
+    return errno == ENOENT || errno == ENOTDIR ? SQLITE_OK
+                                               : spm_error(SQLITE_IOERR_FSTAT, "looking at %s: %s", path, strerror(errno));
   for (spm_store *s = registry; s != NULL; s = s->next)
-    if (s->device == status.st_dev && s->inode == status.st_ino) return s;
-  return NULL;
+    if (s->device == status.st_dev && s->inode == status.st_ino) *found = s;
+  return SQLITE_OK;
 }
 
 int spm_stores_visit(const char *path, int (*visit)(spm_store *, void *), void *argument) {
   pthread_mutex_lock(&registry_mutex);
-  int rc = SQLITE_OK;
-  spm_store *s = path != NULL ? registry_find(path) : registry;
-  if (s == NULL && path != NULL) rc = SQLITE_NOTFOUND;
+  spm_store *s = registry;
+  int rc = path != NULL ? registry_find(path, &s) : SQLITE_OK;
+  if (rc == SQLITE_OK && s == NULL && path != NULL) rc = SQLITE_NOTFOUND;
   for (; rc == SQLITE_OK && s != NULL; s = path != NULL ? NULL : s->next) rc = visit(s, argument);
   pthread_mutex_unlock(&registry_mutex);
   return rc;
@@ -401,8 +405,9 @@ int spm_store_join(const char *path, const spm_host *host, const spm_store_optio
                    spm_conn **made) {
   pthread_once(&fork_handlers, install_fork_handlers);
   pthread_mutex_lock(&registry_mutex);
-  spm_store *s = registry_find(path);
-  int rc = s != NULL ? join_known(s, host, options, made) : join_new(path, host, options, made);
+  spm_store *s;
+  int rc = registry_find(path, &s);
+  if (rc == SQLITE_OK) rc = s != NULL ? join_known(s, host, options, made) : join_new(path, host, options, made);
   if (rc == SQLITE_OK) begin_durability(*made, options);
   pthread_mutex_unlock(&registry_mutex);
   return rc;

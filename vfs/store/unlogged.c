@@ -31,6 +31,7 @@ static int lock_and_turn(spm_conn *c, uint32_t unlogged) {
 int spm_unlogged_enter(spm_conn *c) {
   spm_store *s = c->store;
   int rc = spm_gate_enter(&s->locks, GATE_PATIENCE_MS);
+  if (rc == SQLITE_BUSY) return spm_error(rc, "%s: another connection is coming or going", s->path);
   if (rc != SQLITE_OK) return rc;
   spm_snapshot_reap(s);
   rc = spm_snapshot_alone(s, c->slot)
