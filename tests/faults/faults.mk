@@ -5,7 +5,7 @@ FAULT_OBJECTS = $(FAULT_SOURCES:%.c=$(BUILD)/core/%.o)
 # The calls that the linker leads to inject.c.
 FAULT_WRAPPED = malloc calloc realloc aligned_alloc strdup strndup asprintf realpath free open close stat fstat lseek \
 	fstatfs access pread pwrite fsync fdatasync ftruncate posix_fallocate fallocate fchmod fchown unlink mmap munmap \
-	madvise fcntl syscall getrandom pmem_map_file pmem_memcpy pmem_drain clock_gettime nanosleep usleep
+	madvise fcntl syscall pthread_create getrandom pmem_map_file pmem_memcpy pmem_drain clock_gettime nanosleep usleep
 comma = ,
 
 $(BUILD)/faults: $(FAULT_OBJECTS) $(CORE_OBJECTS)

@@ -5,6 +5,8 @@
 #include "inject.h"
 
 #include <fcntl.h>
+#include <linux/futex.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sqlite3.h>
 #include <stdarg.h>
@@ -217,6 +219,9 @@ WRAPPED(void *, mmap, void *at, size_t n, int protection, int flags, int fd, off
   return due(F_mmap) ? MAP_FAILED : __real_mmap(at, n, protection, flags, fd, offset);
 }
 WRAPPED(int, munmap, void *at, size_t n) { return due(F_munmap) ? -1 : __real_munmap(at, n); }
+WRAPPED(int, pthread_create, pthread_t *thread, const pthread_attr_t *a, void *(*run)(void *), void *argument) {
+  return due(F_pthread_create) ? state.what : __real_pthread_create(thread, a, run, argument);
+}
 WRAPPED(int, madvise, void *at, size_t n, int advice) { return due(F_madvise) ? -1 : __real_madvise(at, n, advice); }
 
 /* Giving a lock back cannot fail. */
@@ -232,7 +237,7 @@ int __wrap_fcntl(int fd, int command, ...) {
   return __real_fcntl(fd, command, lock);
 }
 
-/* The futex of lock.c is the engine's only use of it. */
+/* The futex of lock.c is the engine's only use of it.  Waking cannot fail. */
 long __real_syscall(long, ...);
 long __wrap_syscall(long, ...);
 long __wrap_syscall(long number, ...) {
@@ -243,7 +248,7 @@ long __wrap_syscall(long number, ...) {
   unsigned value = va_arg(a, unsigned);
   void *timeout = va_arg(a, void *);
   va_end(a);
-  return due(F_futex) ? -1 : __real_syscall(number, word, operation, value, timeout, NULL, 0);
+  return operation == FUTEX_WAIT && due(F_futex) ? -1 : __real_syscall(number, word, operation, value, timeout, NULL, 0);
 }
 WRAPPED(ssize_t, getrandom, void *to, size_t n, unsigned flags) {
   return due(F_getrandom) ? -1 : __real_getrandom(to, n, flags);

@@ -62,6 +62,7 @@ typedef enum fault_series { FAULT_ENGINE, FAULT_PARENT, FAULT_MEMORY, FAULT_SERI
   X(lock, ENGINE, EAGAIN, ENOLCK, EINTR) /* fcntl F_OFD_SETLK */         \
   X(getlock, ENGINE, EIO)                /* fcntl F_OFD_GETLK */         \
   X(futex, ENGINE, ENOSYS, EINTR)                                        \
+  X(pthread_create, ENGINE, EAGAIN)                                      \
   X(getrandom, ENGINE, ENOSYS, EINTR)                                    \
   X(pmem_map_file, ENGINE, ENOMEM, EMFILE)                               \
   X(s_open, PARENT, EMFILE, EACCES, EIO)                                 \

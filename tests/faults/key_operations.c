@@ -176,10 +176,27 @@ static int with_store(world *w, int (*work)(spm_kv *)) {
   spm_kv_close(kv, false);
   return rc;
 }
+static void into_target(world *w) {
+  attached(w);
+  w->target = "copy.kv";
+}
 static int check_it(spm_kv *kv) { return spm_kv_check(kv, ignore, NULL); }
 static int check(world *w) { return with_store(w, check_it); }
 static int shrink(world *w) { return with_store(w, spm_kv_shrink); }
 static int checkpoint(world *w) { return with_store(w, spm_kv_checkpoint); }
+static char copied[600];
+static int copy_it(spm_kv *kv) {
+  uint64_t blocks;
+  return spm_kv_copy(kv, copied, &blocks);
+}
+/* What pmem_backup() does. */
+static int copy(world *w) {
+  (void)snprintf(copied, sizeof copied, "%s", world_path(w, w->target));
+  int rc = with_store(w, copy_it);
+  bool left = access(copied, F_OK) == 0 && !fault_hit(F_unlink);
+  world_must(rc == SQLITE_OK || !left, "a copy that failed is left behind");
+  return rc;
+}
 
 /* What pmem_resolve() does, while the database that decides is not where it was.  It is back
 ** before anything is looked at, and would decide alike. */
@@ -228,6 +245,7 @@ const operation key_operations[] = {
     {.name = "keys: drop", .prepare = attached, .act = drop, .commits = 1},
     {.name = "keys: rename", .prepare = attached, .act = rename_it, .commits = 1, .stride = 3},
     {.name = "keys: DDL, rolled back", .prepare = attached, .act = create_and_roll_back, .stride = 3},
+    {.name = "keys: copy", .prepare = into_target, .act = copy},
     {.name = "keys: check", .prepare = attached, .act = check},
     {.name = "keys: shrink", .prepare = many_deleted, .act = shrink},
     {.name = "keys: checkpoint", .prepare = attached, .act = checkpoint},

@@ -6,6 +6,7 @@
 #include "inject.h"
 
 #include "../../vfs/store/core.h"
+#include "../../vfs/store/inspect.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -66,6 +67,23 @@ static void auto_vacuum_shared(world *w) {
 static void small_log(world *w) {
   w->options = "pmem_max_log_size=1M";
   attached(w);
+}
+static void asynchronous(world *w) {
+  w->options = "pmem_mode=async&pmem_flush_interval=600";
+  attached(w);
+}
+static void periodic(world *w) {
+  w->options = "pmem_mode=periodic&pmem_flush_interval=600";
+  attached(w);
+}
+static void pending(world *w) {
+  asynchronous(w);
+  world_run(w->db, "UPDATE t SET v = v + 5; DELETE FROM t WHERE k > 100");
+}
+static void recovered(world *w) {
+  crashed(w);
+  w->db = world_attached(w, "a.db");
+  world_run(w->db, "UPDATE t SET v = v + 5");
 }
 static void written(world *w) {
   attached(w);
@@ -221,6 +239,38 @@ static int checkpoint(world *w) {
   return rc;
 }
 
+/* What pmem_flush() does. */
+static int flush(world *w) {
+  uint64_t lsn;
+  return spm_store_flush(sqlite3_db_filename(w->db, "main"), &lsn);
+}
+static int commit_and_flush(world *w) {
+  int rc = commit_twice(w);
+  return rc == SQLITE_OK ? flush(w) : rc;
+}
+static int commit_asynchronously(world *w) {
+  int rc = world_sql(w->db, "PRAGMA pmem_mode=async");
+  return rc == SQLITE_OK ? commit_twice(w) : rc;
+}
+static int commit_unlogged(world *w) {
+  int rc = world_sql(w->db, "PRAGMA pmem_wal=off");
+  if (rc == SQLITE_OK) rc = commit_twice(w);
+  return rc == SQLITE_OK ? world_sql(w->db, "PRAGMA pmem_wal=on") : rc;
+}
+
+/* What pmem_stats, pmem_readers, pmem_log and pmem_recovery do. */
+static int ignore_metrics(void *ignored, const spm_metrics *m) { return (void)ignored, (void)m, SQLITE_OK; }
+static int ignore_reader(void *ignored, const spm_reader *r) { return (void)ignored, (void)r, SQLITE_OK; }
+static int ignore_record(void *ignored, const spm_log_item *i) { return (void)ignored, (void)i, SQLITE_OK; }
+static int ignore_step(void *ignored, const spm_recovery_step *s) { return (void)ignored, (void)s, SQLITE_OK; }
+static int look(world *w) {
+  const char *path = sqlite3_db_filename(w->db, "main");
+  int rc = spm_inspect_stores(ignore_metrics, NULL);
+  if (rc == SQLITE_OK) rc = spm_inspect_readers(path, ignore_reader, NULL);
+  if (rc == SQLITE_OK) rc = spm_inspect_log(path, ignore_record, NULL);
+  return rc == SQLITE_OK ? spm_inspect_recovery(path, ignore_step, NULL) : rc;
+}
+
 static int vacuum(world *w) { return world_commit(w, w->db, "VACUUM"); }
 static int vacuum_into(world *w) {
   char sql[600];
@@ -305,6 +355,14 @@ const operation operations[] = {
     {.name = "exclusive mode", .prepare = exclusive, .act = commit_twice, .commits = 2},
     {.name = "journal_mode=PERSIST", .prepare = persistent_journal, .act = commit_twice, .commits = 2},
     {.name = "journal_mode=OFF", .prepare = no_journal, .act = commit_large, .commits = 1},
+    {.name = "mode=async", .prepare = asynchronous, .act = commit_and_flush, .commits = 2},
+    {.name = "mode=async, from now on", .prepare = attached, .act = commit_asynchronously, .commits = 2},
+    {.name = "mode=async, large", .prepare = asynchronous, .act = commit_large, .commits = 1},
+    {.name = "mode=async, close", .prepare = pending, .act = close_it},
+    {.name = "mode=periodic", .prepare = periodic, .act = commit_and_flush, .commits = 2},
+    {.name = "flush", .prepare = pending, .act = flush},
+    {.name = "look", .prepare = recovered, .act = look},
+    {.name = "wal=off", .prepare = attached, .act = commit_unlogged, .commits = 2, .unlogged = true},
     {.name = "rollback", .prepare = small_cache, .act = roll_back},
     {.name = "savepoints", .prepare = small_cache, .act = savepoints, .commits = 1},
     {.name = "failed statement", .prepare = attached, .act = failed_statement, .commits = 1},

@@ -15,6 +15,7 @@ typedef struct operation {
   unsigned commits;         /* that it acknowledges one by one */
   bool peer;                /* another process is attached meanwhile */
   bool adopts_wal;          /* that stock SQLite has left */
+  bool unlogged;            /* with wal=off: a crash or a failed flush leaves what recovery refuses */
   unsigned stride;          /* large ones: every so many calls of a kind after its first few */
 } operation;
 

@@ -107,6 +107,7 @@ static bool fits(int error, fault_call call, int rc) {
       if (code == SQLITE_CANTOPEN && fault_hit(F_fsync)) return true; /* a decision that is not durable */
       return code == SQLITE_FULL || (opening && (code == SQLITE_CANTOPEN || code == SQLITE_READONLY));
     case EAGAIN:
+      if (fault_hit(F_pthread_create)) return code == SQLITE_IOERR;
       /* A lock is made weaker, and nobody can be in its way; adopting, SQLite's own recovery says so. */
       if (code == SQLITE_IOERR) return fault_hit(F_s_fcntl) && (rc == SQLITE_IOERR_RDLOCK || now.op->adopts_wal);
       return code == SQLITE_BUSY || code == SQLITE_CANTOPEN || wal_not_locked(code);
@@ -298,8 +299,9 @@ void verdict_of(const operation *op, world *w, const fault *plan, const expectat
   fault_disarm();
   if (op->peer) ask_peer(w);
   check_leaks(&before);
+  if (op->unlogged && flush_may_be_lost()) return;
   check_opened_anew("opened anew");
-  if (plan->series == FAULT_MEMORY) return; /* SQLite's allocations say nothing about files */
+  if (plan->series == FAULT_MEMORY || op->unlogged) return; /* SQLite's allocations say nothing about files */
   world_restore(w);
   check_opened_anew("after a crash");
 }
