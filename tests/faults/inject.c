@@ -36,7 +36,7 @@ static const struct {
 static struct {
   bool armed, held, fired, hit[FAULT_CALL_COUNT];
   fault plan;
-  unsigned long seen, times;
+  _Atomic unsigned long seen, times; /* a flusher's calls count as well */
   fault_call where;
   int what;
 } state;
