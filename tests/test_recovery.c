@@ -549,6 +549,44 @@ START_TEST(power_may_go_at_any_time) {
 }
 END_TEST
 
+/* Each line of X is written once, by commits that small checkpoint steps keep up with. */
+#define ONCE_BLOCKS 2000u
+#define ONCE_COMMITS (5 * ONCE_BLOCKS)
+
+static uint64_t once_at(uint64_t k) { return X_AT(k % ONCE_BLOCKS) + k / ONCE_BLOCKS * SPM_LINE_SIZE; }
+
+static void write_once(spm_conn *c, uint64_t k) {
+  uint64_t word = k + 1;
+  x_ok(x_begin(c));
+  x_ok(spm_write(c, once_at(k), sizeof word, &word));
+  x_ok(spm_commit_stage(c, NULL));
+  x_ok(spm_commit_finish(c));
+  x_end(c);
+}
+
+/* What checkpoint steps have passed is on media by itself: nothing in the log says it again. */
+START_TEST(s18_what_small_steps_passed_is_durable) {
+  x_medium(_i);
+  const char *x = x_new("x.db", ONCE_BLOCKS), *image = x_new("image.db", 4);
+  spm_conn *c = x_create(x);
+  x_limit_log(c, 1u << 20);
+  media_install();
+  media_track(x);
+  for (uint64_t k = 0; k < ONCE_COMMITS; k++) write_once(c, k);
+  ck_assert_uint_gt(c->store->shm->checkpoint.lsn, ONCE_COMMITS / 4);
+  media_power_loss(image, MEDIA_LOSE_ALL, 1);
+  x_detach_dirty(c);
+  c = x_attach(image);
+  x_ok(spm_snapshot_begin(c));
+  for (uint64_t k = 0, word; k < ONCE_COMMITS; k++) {
+    x_ok(spm_conn_read(c, once_at(k), sizeof word, &word));
+    ck_assert_msg(word == k + 1, "commit %llu is lost", (unsigned long long)k + 1);
+  }
+  spm_snapshot_end(c);
+  x_detach(c);
+}
+END_TEST
+
 #define IMAGES_MAX 400
 static outage images[IMAGES_MAX];
 static uint32_t image_count;
@@ -612,6 +650,7 @@ Suite *recovery_suite(void) {
   tcase_add_loop_test(recovery, redo_changes_more_blocks_than_it_gathers, 0, X_MEDIA);
   tcase_add_test(recovery, recovery_is_bounded_by_the_log);
   tcase_add_loop_test(recovery, power_may_go_at_any_time, 0, 3 * X_MEDIA);
+  tcase_add_loop_test(recovery, s18_what_small_steps_passed_is_durable, 0, X_MEDIA);
   tcase_add_loop_test(recovery, s2_power_may_go_at_either_end_of_a_life, 0, X_MEDIA);
   suite_add_tcase(suite, recovery);
   return suite;
