@@ -124,6 +124,7 @@ static void write_quantiles(const timed *engines) {
   if (fclose(f) != 0) bench_fail("%s cannot be written", path);
 }
 
+/* Sorts what was measured. */
 static void print_row(const char *name, const char *what, double *us) {
   char row[48];
   (void)snprintf(row, sizeof row, "%s, %s", name, what);
@@ -147,7 +148,7 @@ void bench_latency(const char *folder) {
   printf("|-------------------------|---------:|---------:|---------:|---------:|---------:|----------:|\n");
   for (unsigned e = 0; e < ENGINES; e++) print_row(engines[e].name, "COMMIT", engines[e].commit_us);
   for (unsigned e = 0; e < ENGINES; e++) print_row(engines[e].name, "whole", engines[e].whole_us);
-  print_row("nothing", "3 us", idle_us);
+  print_row("nothing", "as long", idle_us);
   printf("\n");
   for (unsigned e = 0; e < ENGINES; e++)
     printf("%s: %llu checkpoints\n", engines[e].name,

@@ -90,6 +90,10 @@ static void many_deleted(world *w) {
   attached(w);
   world_run(w->db, "DELETE FROM keys WHERE key = 'large' OR key > 'user:9'");
 }
+static void into_target(world *w) {
+  attached(w);
+  w->target = "copy.kv";
+}
 
 /* -------------------------------------------------------------------- act -- */
 
@@ -167,33 +171,34 @@ static int create_and_roll_back(world *w) {
 /* What the functions pmem_check(), pmem_shrink() and pmem_checkpoint() do. */
 static bool ignore(void *argument, const char *text) { return (void)argument, (void)text, true; }
 
-static int with_store(world *w, int (*work)(spm_kv *)) {
+static int open_store(world *w, spm_kv **kv) {
   char path[600];
-  spm_kv *kv = NULL;
   (void)snprintf(path, sizeof path, "%s", world_path(w, "a.db-pmemkv"));
-  int rc = spm_kv_open(path, &(spm_kv_options){0}, &kv);
+  *kv = NULL;
+  return spm_kv_open(path, &(spm_kv_options){0}, kv);
+}
+static int with_store(world *w, int (*work)(spm_kv *)) {
+  spm_kv *kv;
+  int rc = open_store(w, &kv);
   if (rc == SQLITE_OK) rc = work(kv);
   spm_kv_close(kv, false);
   return rc;
-}
-static void into_target(world *w) {
-  attached(w);
-  w->target = "copy.kv";
 }
 static int check_it(spm_kv *kv) { return spm_kv_check(kv, ignore, NULL); }
 static int check(world *w) { return with_store(w, check_it); }
 static int shrink(world *w) { return with_store(w, spm_kv_shrink); }
 static int checkpoint(world *w) { return with_store(w, spm_kv_checkpoint); }
-static char copied[600];
-static int copy_it(spm_kv *kv) {
-  uint64_t blocks;
-  return spm_kv_copy(kv, copied, &blocks);
-}
+
 /* What pmem_backup() does. */
 static int copy(world *w) {
-  (void)snprintf(copied, sizeof copied, "%s", world_path(w, w->target));
-  int rc = with_store(w, copy_it);
-  bool left = access(copied, F_OK) == 0 && !fault_hit(F_unlink);
+  char path[600];
+  uint64_t blocks;
+  spm_kv *kv;
+  (void)snprintf(path, sizeof path, "%s", world_path(w, w->target));
+  int rc = open_store(w, &kv);
+  if (rc == SQLITE_OK) rc = spm_kv_copy(kv, path, &blocks);
+  spm_kv_close(kv, false);
+  bool left = access(path, F_OK) == 0 && !fault_hit(F_unlink);
   world_must(rc == SQLITE_OK || !left, "a copy that failed is left behind");
   return rc;
 }

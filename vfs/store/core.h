@@ -114,7 +114,7 @@ struct spm_conn {
 };
 
 /* Visit the stores that this process has open: all, or the one that is the file `path`
-** (SQLITE_NOTFOUND: it is none of them).  Holds the registry's mutex. */
+** (SQLITE_NOTFOUND: it is none of them, or not there).  Holds the registry's mutex. */
 int spm_stores_visit(const char *path, int (*visit)(spm_store *, void *), void *) SPM_MUST_CHECK;
 
 /* Slots below have been used: what shared memory says of it, within its bounds. */

@@ -641,14 +641,16 @@ static int flush_store(spm_store *s, void *lsn) {
   return rc;
 }
 
-int spm_store_flush(const char *path, uint64_t *lsn) {
-  int rc = spm_stores_visit(path, flush_store, lsn);
+static int visit_open(const char *path, int (*visit)(spm_store *, void *), void *argument) {
+  int rc = spm_stores_visit(path, visit, argument);
   return rc == SQLITE_NOTFOUND ? spm_error(SQLITE_ERROR, "%s is no store that is open here", path) : rc;
 }
 
+int spm_store_flush(const char *path, uint64_t *lsn) { return visit_open(path, flush_store, lsn); }
+
 int spm_store_checkpoint(const char *path, bool (*stop)(void *), void *argument, uint64_t *lsn) {
   checkpoint_request request = {.stop = stop, .argument = argument};
-  int rc = spm_stores_visit(path, checkpoint_store, &request);
+  int rc = visit_open(path, checkpoint_store, &request);
   *lsn = request.lsn;
-  return rc == SQLITE_NOTFOUND ? spm_error(SQLITE_ERROR, "%s is no store that is open here", path) : rc;
+  return rc;
 }
