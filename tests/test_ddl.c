@@ -694,6 +694,32 @@ START_TEST(the_read_set_begins_with_the_first_read) {
 }
 END_TEST
 
+/* As SQLite's manual has it for who closes a connection: those of virtual tables are among them. */
+static void finalize_all(sqlite3 *db) {
+  sqlite3_stmt *s = sqlite3_next_stmt(db, NULL);
+  ck_assert_ptr_nonnull(s);
+  for (; s != NULL; s = sqlite3_next_stmt(db, NULL)) x_ok(sqlite3_finalize(s));
+}
+
+static void read_in_a_transaction(sqlite3 *db) {
+  run(db, "BEGIN");
+  expect(db, "SELECT value FROM t", "10 20");
+  run(db, "COMMIT");
+}
+
+START_TEST(an_application_may_finalize_all_statements) {
+  sqlite3 *db = meet_with_rows(&homes[_i]);
+  sqlite3_stmt *own;
+  read_in_a_transaction(db);
+  finalize_all(db);
+  x_ok(sqlite3_prepare_v2(db, "SELECT 1", -1, &own, NULL)); /* where the anchor's was, perhaps */
+  read_in_a_transaction(db);
+  ck_assert_int_eq(sqlite3_step(own), SQLITE_ROW);
+  finalize_all(db);
+  x_ok(sqlite3_close(db));
+}
+END_TEST
+
 /* ------------------------------------------------------------ without an anchor -- */
 
 static int forbid_anchor(void *unused, int action, const char *table, const char *b, const char *c, const char *d) {
@@ -839,6 +865,7 @@ Suite *ddl_suite(void) {
   c = new_case(suite, "reading");
   tcase_add_loop_test(c, a_transaction_that_reads_has_one_snapshot, 0, HOMES);
   tcase_add_loop_test(c, a_found_table_is_read_in_one_snapshot, 0, LASTING);
+  tcase_add_loop_test(c, an_application_may_finalize_all_statements, 0, HOMES);
   tcase_add_loop_test(c, what_was_read_first_is_what_is_written_to, 0, HOMES);
   tcase_add_loop_test(c, the_read_set_begins_with_the_first_read, 0, 2);
   tcase_add_loop_test(c, where_it_is_forbidden_ddl_takes_effect_at_once, 0, HOMES);

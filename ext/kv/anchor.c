@@ -7,6 +7,7 @@
 #include "together.h"
 
 #include <pthread.h>
+#include <string.h>
 
 #define MAKE "CREATE VIRTUAL TABLE IF NOT EXISTS temp.pmemkv_anchor USING pmemkv_anchor"
 #define CAST "INSERT INTO temp.pmemkv_anchor SELECT NULL WHERE 0"
@@ -57,10 +58,20 @@ static int make(mooring *m) {
   return sqlite3_exec(m->db, MAKE, NULL, NULL, NULL);
 }
 
+/* Is it still there?  Before they close a connection some finalize all statements that it has,
+** and something else may stand in its place. */
+static bool has_caster(const mooring *m) {
+  sqlite3_stmt *s = NULL;
+  if (m->caster == NULL) return false;
+  while ((s = sqlite3_next_stmt(m->db, s)) != NULL)
+    if (s == m->caster) return sqlite3_sql(s) != NULL && strcmp(sqlite3_sql(s), CAST) == 0;
+  return false;
+}
+
 /* The statement keeps its anchor connected, and as long as it is there SQLite will not close
 ** the connection. */
 static void forget_caster(mooring *m) {
-  (void)sqlite3_finalize(m->caster);
+  if (has_caster(m)) (void)sqlite3_finalize(m->caster);
   m->caster = NULL;
 }
 
@@ -75,7 +86,7 @@ static int cast(mooring *m) {
   int rc = SQLITE_OK;
   if (m->cast > 0) return rc;
   if (m->query_only && is_query_only(m->db)) return SQLITE_READONLY;
-  if (m->caster == NULL) rc = sqlite3_prepare_v3(m->db, CAST, -1, SQLITE_PREPARE_PERSISTENT, &m->caster, NULL);
+  if (!has_caster(m)) rc = sqlite3_prepare_v3(m->db, CAST, -1, SQLITE_PREPARE_PERSISTENT, &m->caster, NULL);
   if (rc == SQLITE_OK) rc = run_caster(m);
   m->query_only = rc == SQLITE_READONLY;
   return rc;
