@@ -51,6 +51,7 @@ int main(void) {
   srunner_add_suite(runner, durability_suite());
   srunner_add_suite(runner, store_suite());
   srunner_add_suite(runner, recovery_suite());
+  srunner_add_suite(runner, redo_suite());
   srunner_add_suite(runner, damage_suite());
   srunner_add_suite(runner, kv_suite());
   srunner_add_suite(runner, decision_suite());

@@ -370,69 +370,6 @@ START_TEST(s19_redo_flushes_what_already_matches) {
 }
 END_TEST
 
-#define MANY 17000u /* blocks: more than REDO gathers before it flushes or writes them */
-
-static uint64_t word_of(uint64_t block, uint64_t n) { return (block + n * 100) % (BLOCK / 8); }
-
-/* The n-th of its words that a block gets. */
-static void change_many(spm_conn *c, uint64_t n) {
-  for (uint32_t first = 0; first < MANY; first += 500) {
-    x_ok(x_begin(c));
-    for (uint64_t i = first; i < first + 500; i++) {
-      uint64_t word = i * 2 + n + 1;
-      x_ok(spm_write(c, X_AT(i) + word_of(i, n) * 8, sizeof word, &word));
-    }
-    x_ok(spm_commit_stage(c, NULL));
-    x_ok(spm_commit_finish(c));
-    x_end(c);
-  }
-}
-
-static void check_many(const char *path) {
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  for (uint64_t i = 0; i < MANY; i++) {
-    uint64_t expected[BLOCK / 8] = {0}, words[BLOCK / 8];
-    for (uint64_t n = 0; n < 2; n++) expected[word_of(i, n)] = i * 2 + n + 1;
-    ck_assert_int_eq(pread(fd, words, BLOCK, (off_t)X_AT(i)), BLOCK);
-    ck_assert_msg(memcmp(words, expected, BLOCK) == 0, "block %llu", (unsigned long long)i);
-  }
-  close(fd);
-}
-
-/* Every line that was stored to is flushed after that. */
-static void check_flushed_after_stored(void) {
-  static bool due[(MANY + 1) * (BLOCK / SPM_LINE_SIZE)];
-  size_t count, stores = 0, lines = sizeof due / sizeof *due;
-  const media_operation *op = media_operations(&count);
-  for (size_t i = 0; i < count; i++) {
-    bool store = op[i].kind == MEDIA_STORE;
-    if (op[i].file != MEDIA_DATA || !(store || op[i].kind == MEDIA_FLUSH)) continue;
-    stores += store;
-    for (uint64_t at = op[i].offset / SPM_LINE_SIZE; at * SPM_LINE_SIZE < op[i].offset + op[i].length; at++)
-      if (at < lines) due[at] = store;
-  }
-  ck_assert_uint_ge(stores, 2 * MANY);
-  for (size_t at = 0; at < lines; at++) ck_assert_msg(!due[at], "line %zu is not flushed", at);
-}
-
-START_TEST(redo_changes_more_blocks_than_it_gathers) {
-  x_medium(_i);
-  const char *x = x_new("x.db", MANY);
-  spm_conn *c = x_create(x);
-  change_many(c, 0);
-  change_many(c, 1);
-  x_detach_dirty(c);
-  int fd = open(x, O_RDWR | O_CLOEXEC); /* what the commits have applied never came to media */
-  ck_assert_int_eq(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)X_AT(0), (off_t)MANY * BLOCK), 0);
-  close(fd);
-  media_install();
-  c = x_join(x);
-  if (_i == X_PMEM) check_flushed_after_stored();
-  x_detach(c);
-  check_many(x);
-}
-END_TEST
-
 /* Bounded by the log, not the database: a large X costs recovery nothing. */
 START_TEST(recovery_is_bounded_by_the_log) {
   const char *x = x_new("x.db", 50000);
@@ -647,7 +584,6 @@ Suite *recovery_suite(void) {
   tcase_add_loop_test(recovery, recovery_twice_is_recovery_once, 0, X_MEDIA);
   tcase_add_loop_test(recovery, s19_log_is_durable_before_redo, 0, X_MEDIA);
   tcase_add_test(recovery, s19_redo_flushes_what_already_matches);
-  tcase_add_loop_test(recovery, redo_changes_more_blocks_than_it_gathers, 0, X_MEDIA);
   tcase_add_test(recovery, recovery_is_bounded_by_the_log);
   tcase_add_loop_test(recovery, power_may_go_at_any_time, 0, 3 * X_MEDIA);
   tcase_add_loop_test(recovery, s18_what_small_steps_passed_is_durable, 0, X_MEDIA);

@@ -18,6 +18,7 @@ Suite *unlogged_suite(void);
 Suite *log_suite(void);
 Suite *store_suite(void);
 Suite *recovery_suite(void);
+Suite *redo_suite(void);
 Suite *damage_suite(void);
 Suite *scripts_suite(void);
 Suite *growth_suite(void);

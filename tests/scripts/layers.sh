@@ -9,7 +9,7 @@
 ! grep -n '#include "store/' vfs/*.[ch] | grep -Ev 'store/(store|error|region).h' || fail "the VFS passes by store.h"
 
 # The order inside the store, lowest first.
-order='error format metrics inspect store shm_layout region lock core counters superblock shm log lines redo version writeset diff growth apply snapshot write pending checkpoint recovery takeover commit writer flusher unlogged'
+order='error format metrics inspect store shm_layout region lock core counters superblock shm log lines redo words version writeset diff growth apply snapshot write pending checkpoint recovery takeover commit writer flusher unlogged'
 rank() {
   n=0
   for name in $order; do

@@ -7,7 +7,7 @@
 **
 ** Order of inclusion, downward only:
 **   store > recovery > flusher, unlogged > writer > checkpoint, commit > write, pending
-**         > snapshot > version, writeset, growth > redo > lines > log > superblock, shm > lock, region
+**         > snapshot > version, writeset, growth > words > redo > lines > log > superblock, shm > lock, region
 **         > error, format
 */
 #ifndef SPM_CORE_H

@@ -364,40 +364,21 @@ int spm_log_next(spm_log_reader *r, const spm_record **found) {
 
 void spm_segment_set_add(spm_segment_set *set, uint64_t segment) { bit_set(set->bits, (uint32_t)segment); }
 
-int spm_log_proves_loss(spm_region *log, uint64_t salt, spm_log_pos end, const spm_segment_set *passed, bool *proved) {
-  spm_log_reader r;
+int spm_log_proves_loss(spm_log_reader *r, const spm_segment_set *passed, bool *proved) {
+  int rc = SQLITE_OK;
   *proved = false;
-  int rc = spm_log_reader_open(&r, log, salt, end, true);
-  if (rc != SQLITE_OK) return rc;
   for (uint32_t segment = 0; !*proved; segment++) {
     const uint8_t *bytes;
     if (segment < SPM_SEGMENT_COUNT && bit_get(passed->bits, segment)) continue;
-    rc = load_segment(&r, spm_segment_offset(segment), &bytes);
+    rc = load_segment(r, spm_segment_offset(segment), &bytes);
     if (rc != SQLITE_OK || bytes == NULL) break;
     for (uint32_t at = 0; at < SPM_SEGMENT_SIZE; at += SPM_LINE_SIZE) {
       const spm_record *record = (const spm_record *)(const void *)(bytes + at);
-      if (record->magic != SPM_RECORD_MAGIC || record->durable_lsn <= end.lsn) continue;
-      if (record_whole(record, SPM_SEGMENT_SIZE - at, salt)) *proved = true;
+      if (record->magic != SPM_RECORD_MAGIC || record->durable_lsn <= r->pos.lsn) continue;
+      if (record_whole(record, SPM_SEGMENT_SIZE - at, r->salt)) *proved = true;
     }
   }
-  spm_log_reader_close(&r);
   return rc;
-}
-
-void spm_entries_open(spm_entry_cursor *c, const spm_record *record) {
-  c->next = (const uint8_t *)(record + 1);
-  c->end = record->type == SPM_REC_DATA ? c->next + record->length : c->next;
-}
-
-bool spm_entries_next(spm_entry_cursor *c) {
-  if ((size_t)(c->end - c->next) < sizeof c->entry) return false;
-  memcpy(&c->entry, c->next, sizeof c->entry);
-  uint32_t length = c->entry.length;
-  if (length == 0 || length > SPM_BLOCK_SIZE || c->entry.offset > SPM_BLOCK_SIZE - length) return false;
-  if ((size_t)(c->end - c->next) < spm_entry_span(length)) return false;
-  c->bytes = c->next + sizeof c->entry;
-  c->next += spm_entry_span(length);
-  return true;
 }
 
 /* The payload is the entries it counts, and nothing else. */

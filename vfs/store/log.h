@@ -15,6 +15,8 @@
 
 #include "core.h"
 
+#include <string.h>
+
 /* ---- segments; W ---- */
 
 void spm_segment_release(spm_store *, uint32_t segment);
@@ -72,11 +74,10 @@ typedef struct spm_segment_set {
 } spm_segment_set;
 void spm_segment_set_add(spm_segment_set *, uint64_t segment);
 
-/* Is there, anywhere in the log, a record that proves that one after `end` had been durable
-** (S7)?  Those `passed` need no look: the chain that ends there left them by a LINK, and
-** nothing newer can have been written behind that. */
-int spm_log_proves_loss(spm_region *log, uint64_t salt, spm_log_pos end, const spm_segment_set *passed, bool *proved)
-    SPM_MUST_CHECK;
+/* Is there, anywhere in the log, a record that proves that one after the reader's position
+** had been durable (S7)?  Those `passed` need no look: the chain that ends there left them by
+** a LINK, and nothing newer can have been written behind that. */
+int spm_log_proves_loss(spm_log_reader *, const spm_segment_set *passed, bool *proved) SPM_MUST_CHECK;
 
 /* Could a writer have meant this record, whose checksum is right?  Damage that no
 ** checksum shows is refused rather than half understood. */
@@ -88,7 +89,21 @@ typedef struct spm_entry_cursor {
   spm_entry entry;
   const uint8_t *bytes;
 } spm_entry_cursor;
-void spm_entries_open(spm_entry_cursor *, const spm_record *);
-bool spm_entries_next(spm_entry_cursor *);
+
+static inline void spm_entries_open(spm_entry_cursor *c, const spm_record *record) {
+  c->next = (const uint8_t *)(record + 1);
+  c->end = record->type == SPM_REC_DATA ? c->next + record->length : c->next;
+}
+
+static inline bool spm_entries_next(spm_entry_cursor *c) {
+  if ((size_t)(c->end - c->next) < sizeof c->entry) return false;
+  memcpy(&c->entry, c->next, sizeof c->entry);
+  uint32_t length = c->entry.length;
+  if (length == 0 || length > SPM_BLOCK_SIZE || c->entry.offset > SPM_BLOCK_SIZE - length) return false;
+  if ((size_t)(c->end - c->next) < spm_entry_span(length)) return false;
+  c->bytes = c->next + sizeof c->entry;
+  c->next += spm_entry_span(length);
+  return true;
+}
 
 #endif

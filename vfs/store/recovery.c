@@ -123,41 +123,40 @@ static bool run_ends(const spm_log_reader *r, const spm_record *record, uint64_t
 
 /* On PMEM the log is flushed again as it is read, what is not accepted with it: a walk of
 ** its own would take as long again.  The fence is spm_log_harden()'s. */
-static int summarize(spm_store *s, spm_log_pos from, spm_log_summary *sum, spm_segment_set *passed, spm_log_pos *end) {
-  spm_log_reader r;
-  int rc = spm_log_reader_open(&r, &s->log, s->shm->salt, from, true);
-  if (rc != SQLITE_OK) return rc;
+static int summarize(spm_store *s, spm_log_reader *r, spm_words *words, spm_log_summary *sum, spm_segment_set *passed) {
+  int rc;
   const spm_record *record;
-  uint64_t run = from.offset, read = run; /* what was read of this segment lies between them */
-  while ((rc = spm_log_next(&r, &record)) == SQLITE_ROW) {
+  uint64_t run = r->pos.offset, read = run; /* what was read of this segment lies between them */
+  while ((rc = spm_log_next(r, &record)) == SQLITE_ROW) {
     read += spm_record_span(record->length);
     if (record->type == SPM_REC_LINK) spm_segment_set_add(passed, spm_offset_segment(run));
-    if (run_ends(&r, record, run)) {
+    if (run_ends(r, record, run)) {
       spm_flush(&s->log, run, read - run);
-      run = read = r.pos.offset;
+      run = read = r->pos.offset;
     }
-    rc = summarize_record(sum, record, r.pos);
+    rc = summarize_record(sum, record, r->pos);
     if (rc != SQLITE_OK) break;
     report_record(s, record);
+    if (words != NULL) spm_words_add(words, record, r->pos);
   }
   spm_flush(&s->log, run, read - run);
-  *end = r.pos;
-  spm_log_reader_close(&r);
   return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
-int spm_log_summarize(spm_store *s, spm_log_pos from, uint64_t size, spm_log_summary *sum) {
+int spm_log_summarize(spm_store *s, spm_log_pos from, uint64_t size, spm_words *words, spm_log_summary *sum) {
   *sum = (spm_log_summary){.accepted = from, .size = size, .next_txid = 1};
-  spm_log_pos end;
+  spm_log_reader r;
   bool lost = false;
   spm_segment_set *passed = calloc(1, sizeof *passed);
   if (passed == NULL) return SQLITE_NOMEM;
-  int rc = summarize(s, from, sum, passed, &end);
-  if (rc == SQLITE_OK) rc = spm_log_proves_loss(&s->log, s->shm->salt, end, passed, &lost);
-  free(passed);
+  int rc = spm_log_reader_open(&r, &s->log, s->shm->salt, from, true);
+  if (rc == SQLITE_OK) rc = summarize(s, &r, words, sum, passed);
+  if (rc == SQLITE_OK) rc = spm_log_proves_loss(&r, passed, &lost);
   if (rc == SQLITE_OK && lost)
     rc = spm_error(SQLITE_CORRUPT, "%s is damaged after LSN %llu: later records prove that more had been committed",
-                   s->log.path, (unsigned long long)end.lsn);
+                   s->log.path, (unsigned long long)r.pos.lsn);
+  spm_log_reader_close(&r);
+  free(passed);
   return rc;
 }
 
@@ -218,14 +217,24 @@ static bool is_aborted(const spm_log_summary *sum, uint64_t txid) {
   return false;
 }
 
+/* What was gathered from the log is good for a part of REDO if all of it was committed.  What is
+** not is what comes last, or a prepared transaction that was rolled back. */
+static int redo_words(spm_store *s, const spm_words *words, const spm_log_summary *sum, spm_log_pos *from) {
+  if (words == NULL || sum->aborted_count > 0 || words->newest_lsn > sum->accepted.lsn) return SQLITE_OK;
+  *from = words->until;
+  return spm_words_store(s, words, sum->size);
+}
+
 /* Size is set once, at the end; what a later truncate cut is skipped (S9).  What stands in
 ** memory has been read with pread and proven once, and now can be read in place.  What the log
 ** lists is flushed even where the bytes already matched: whoever stored them may not have (S19). */
-static int redo(spm_store *s, spm_log_pos from, const spm_log_summary *sum) {
+static int redo(spm_store *s, spm_log_pos from, const spm_words *words, const spm_log_summary *sum) {
   int rc = spm_data_grow(s, sum->size);
-  if (rc != SQLITE_OK) return rc;
+  if (rc == SQLITE_OK) spm_redo_expect(s, sum->size, s->shm->report.bytes);
+  if (rc == SQLITE_OK) rc = redo_words(s, words, sum, &from);
+  if (rc != SQLITE_OK || from.lsn >= sum->accepted.lsn) return rc;
   spm_redo *redone;
-  rc = spm_redo_begin(s, sum->size, s->shm->report.bytes, &redone);
+  rc = spm_redo_begin(s, &redone);
   if (rc != SQLITE_OK) return rc;
   bool in_place = s->log.media->persistent;
   spm_log_reader r;
@@ -269,13 +278,16 @@ int spm_recover(spm_store *s, const spm_superblock *block) {
   bool committed = false;
   spm_report_begin(s, false);
   int rc = check_length(s, block);
-  if (rc == SQLITE_OK) rc = spm_log_summarize(s, block->checkpoint, block->logical_size, &sum);
+  spm_words gathered, *words = s->data.media->persistent ? &gathered : NULL;
+  spm_words_init(&gathered, block->checkpoint);
+  if (rc == SQLITE_OK) rc = spm_log_summarize(s, block->checkpoint, block->logical_size, words, &sum);
   spm_report_phase(s, SPM_RECOVERY_LOAD);
   if (rc == SQLITE_OK) rc = spm_settle_prepared(s, &sum, &committed);
   spm_report_phase(s, SPM_RECOVERY_UNDO);
   if (rc == SQLITE_OK) rc = spm_log_harden(s, block->checkpoint, &sum);
   if (rc == SQLITE_OK) spm_pending_durable(s, sum.accepted.lsn);
-  if (rc == SQLITE_OK) rc = redo(s, block->checkpoint, &sum);
+  if (rc == SQLITE_OK) rc = redo(s, block->checkpoint, words, &sum);
+  spm_words_free(&gathered);
   spm_report_phase(s, SPM_RECOVERY_REDO);
   if (rc == SQLITE_OK) {
     uint64_t next = sum.next_txid > block->next_txid ? sum.next_txid : block->next_txid;

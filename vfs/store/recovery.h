@@ -5,7 +5,8 @@
 ** log says until the last, which is one superblock write:
 **   1 load    read the log from the checkpoint with pread, to the first record
 **             that is not valid; a torn tail ends the log, a record behind it that
-**             proves that it had been durable means damage: refused (S7)
+**             proves that it had been durable means damage: refused (S7);
+**             in persistent memory gather what the records change (words.h)
 **   2 sort    transactions are committed, prepared, or unfinished
 **   3 REDO    make the accepted log durable again - it may be valid in cache and
 **             not on media (S19) - then store and flush what is committed
@@ -20,6 +21,7 @@
 #define SPM_RECOVERY_H
 
 #include "log.h"
+#include "words.h"
 
 /* What reading the log to its end tells. */
 typedef struct spm_log_summary {
@@ -43,8 +45,9 @@ typedef struct spm_log_summary {
 void spm_report_begin(spm_store *, bool takeover);
 void spm_report_phase(spm_store *, unsigned phase);
 
-/* Fills the report's transactions as well, and begins what spm_log_harden() ends. */
-int spm_log_summarize(spm_store *, spm_log_pos from, uint64_t size, spm_log_summary *) SPM_MUST_CHECK;
+/* Fills the report's transactions as well, gathers what the records change, unless `words` is
+** NULL, and begins what spm_log_harden() ends. */
+int spm_log_summarize(spm_store *, spm_log_pos from, uint64_t size, spm_words *, spm_log_summary *) SPM_MUST_CHECK;
 void spm_log_summary_free(spm_log_summary *);
 /* Ask whether the prepared transaction is committed, and take it in or drop it.
 ** *settled: the resolver is to be told once the decision is durable. */

@@ -55,12 +55,6 @@ static bool begin_in_place(spm_redo *r) {
   return true;
 }
 
-/* A database no larger than twice its log is probably changed all over: one call takes its
-** page faults in half the time that they take one by one. */
-static void expect_changes(spm_store *s, uint64_t size, uint64_t log_bytes) {
-  if (size <= 2 * log_bytes && size <= EXPECTED_MAX) spm_region_prefault(&s->data, 0, size);
-}
-
 static int store_in_place(spm_store *s, spm_redo *r, const spm_entry *entry, const uint8_t *bytes) {
   int rc = spm_redo_at_once(s, entry, bytes);
   spm_lines_add(s, &r->lines, entry);
@@ -117,7 +111,14 @@ static int store_by_blocks(spm_store *s, spm_redo *r, const spm_entry *entry, co
 
 /* ----------------------------------------------------------------- both -- */
 
-int spm_redo_begin(spm_store *s, uint64_t size, uint64_t log_bytes, spm_redo **redo) {
+/* A database no larger than twice its log is probably changed all over: one call takes its
+** page faults in half the time that they take one by one. */
+void spm_redo_expect(spm_store *s, uint64_t size, uint64_t log_bytes) {
+  bool all_over = size <= 2 * log_bytes && size <= EXPECTED_MAX;
+  if (s->data.media->persistent && all_over) spm_region_prefault(&s->data, 0, size);
+}
+
+int spm_redo_begin(spm_store *s, spm_redo **redo) {
   spm_redo *r = *redo = calloc(1, sizeof *r);
   if (r == NULL) return SQLITE_NOMEM;
   bool persistent = s->data.media->persistent;
@@ -126,7 +127,6 @@ int spm_redo_begin(spm_store *s, uint64_t size, uint64_t log_bytes, spm_redo **r
     *redo = NULL;
     return SQLITE_NOMEM;
   }
-  if (persistent) expect_changes(s, size, log_bytes);
   return SQLITE_OK;
 }
 

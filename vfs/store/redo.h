@@ -13,7 +13,8 @@
 typedef struct spm_redo spm_redo;
 
 /* `log_bytes` are about to be redone in the first `size` bytes of X, which is as long. */
-int spm_redo_begin(spm_store *, uint64_t size, uint64_t log_bytes, spm_redo **) SPM_MUST_CHECK;
+void spm_redo_expect(spm_store *, uint64_t size, uint64_t log_bytes);
+int spm_redo_begin(spm_store *, spm_redo **) SPM_MUST_CHECK;
 /* Store what an entry changes: gathered, and, where nothing is redone, at once. */
 int spm_redo_store(spm_store *, spm_redo *, const spm_entry *, const uint8_t *bytes) SPM_MUST_CHECK;
 int spm_redo_at_once(spm_store *, const spm_entry *, const uint8_t *bytes) SPM_MUST_CHECK;

@@ -96,7 +96,7 @@ static int takeover(spm_store *s) {
   shm->counters.takeovers++;
   if (rc == SQLITE_OK) rc = spm_log_check_tail(s, state);
   if (rc == SQLITE_OK)
-    rc = spm_log_summarize(s, state->tail, atomic_load(&state->logical_size), &sum);
+    rc = spm_log_summarize(s, state->tail, atomic_load(&state->logical_size), NULL, &sum);
   spm_report_phase(s, SPM_RECOVERY_LOAD);
   if (rc == SQLITE_OK && sum.next_txid < state->next_txid) sum.next_txid = state->next_txid;
   if (rc == SQLITE_OK) rc = spm_settle_prepared(s, &sum, &committed);
