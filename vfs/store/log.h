@@ -76,7 +76,8 @@ void spm_segment_set_add(spm_segment_set *, uint64_t segment);
 
 /* Is there, anywhere in the log, a record that proves that one after the reader's position
 ** had been durable (S7)?  Those `passed` need no look: the chain that ends there left them by
-** a LINK, and nothing newer can have been written behind that. */
+** a LINK, and nothing newer can have been written behind that.  The reader is one that copies;
+** what it found last is gone. */
 int spm_log_proves_loss(spm_log_reader *, const spm_segment_set *passed, bool *proved) SPM_MUST_CHECK;
 
 /* Could a writer have meant this record, whose checksum is right?  Damage that no

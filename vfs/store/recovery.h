@@ -15,7 +15,8 @@
 **   5 checkpoint  X durable, then a superblock with a new salt, after which no
 **             record of before can ever be taken for one of after
 **
-** A take-over (takeover.c) does 1, 2 and 5, with REDO as a commit that readers see.
+** A take-over (takeover.c) does 1, 2 and 5, with REDO as a commit that readers see, and gathers
+** nothing for it.
 */
 #ifndef SPM_RECOVERY_H
 #define SPM_RECOVERY_H

@@ -33,7 +33,7 @@ static bool has_table(spm_words *w) {
   return w->place != NULL;
 }
 
-/* The words of a line have their places side by side. */
+/* The words of a line have their homes side by side. */
 static word *place_of(spm_words *w, uint64_t number) {
   uint32_t home = spm_hash_block((uint32_t)(number / LINE_WORDS), LINES - 1);
   uint32_t at = home * LINE_WORDS + (uint32_t)(number % LINE_WORDS);
@@ -41,32 +41,34 @@ static word *place_of(spm_words *w, uint64_t number) {
   return &w->place[at];
 }
 
-/* Writers log whole words (diff.h), and pages that are new as a whole: what is long, REDO stores
-** in one piece, and it is seldom changed again. */
-static bool add_entry(spm_words *w, const spm_entry *entry, const uint8_t *bytes) {
-  if (entry->offset % WORD_SIZE != 0 || entry->length % WORD_SIZE != 0 || entry->length > LONGEST) return false;
+/* Writers log whole words (diff.h), and pages that are new as a whole.  What is long costs less
+** in one piece, and is seldom changed again. */
+static bool can_take(const spm_words *w, const spm_entry *entry) {
+  return entry->offset % WORD_SIZE == 0 && entry->length % WORD_SIZE == 0 && entry->length <= LONGEST &&
+         w->count + entry->length / WORD_SIZE <= WORDS_MAX;
+}
+
+static void add_entry(spm_words *w, const spm_entry *entry, const uint8_t *bytes) {
   uint64_t number = FIRST + ((uint64_t)entry->block * SPM_BLOCK_SIZE + entry->offset) / WORD_SIZE;
   for (uint32_t left = entry->length; left > 0; left -= WORD_SIZE, bytes += WORD_SIZE, number++) {
     word *p = place_of(w, number);
-    if (p->number == 0) {
-      if (w->count == WORDS_MAX) return false;
-      w->count++;
-      p->number = number;
-    }
+    w->count += p->number == 0;
+    p->number = number;
     memcpy(&p->value, bytes, WORD_SIZE);
   }
-  return true;
 }
 
 void spm_words_add(spm_words *w, const spm_record *record, spm_log_pos after) {
   spm_entry_cursor c;
-  if (w->full) return;
-  if (record->entries > 0) {
-    w->newest_lsn = record->lsn;
-    w->full = !has_table(w);
-  }
-  for (spm_entries_open(&c, record); !w->full && spm_entries_next(&c);) w->full = !add_entry(w, &c.entry, c.bytes);
-  if (!w->full) w->until = after;
+  spm_entries_open(&c, record);
+  while (!w->ended && spm_entries_next(&c))
+    if (can_take(w, &c.entry) && has_table(w)) {
+      w->newest_lsn = record->lsn;
+      add_entry(w, &c.entry, c.bytes);
+    } else {
+      w->ended = true;
+    }
+  if (!w->ended) w->until = after;
 }
 
 /* How many words of one line follow each other from a place on; their bytes. */
