@@ -5,7 +5,7 @@
 ** gathers them while it reads the log, in a table that fits the processor's cache, and REDO
 ** stores each once; else it would read the log twice, and store to lines all over X that the
 ** cache does not hold.  Whether a record takes effect is not known when it is read: what was
-** gathered is good only if all of it does.  And it ends with the first change that is too
+** gathered is good only if all of it does.  Gathering ends with the first change that is too
 ** long or finds no room.  For what it does not tell, REDO walks through the log (redo.h).
 */
 #ifndef SPM_WORDS_H
