@@ -64,6 +64,12 @@ typedef struct model {
 
 static model committed, dropped;
 
+static void finish(spm_conn *c) {
+  x_ok(spm_commit_stage(c, NULL));
+  x_ok(spm_commit_finish(c));
+  x_end(c);
+}
+
 static void change(spm_conn *c, model *m, uint32_t block, uint32_t first, uint32_t n, uint64_t *seed) {
   uint64_t *words = &m->word[block * BLOCK_WORDS + first];
   for (uint32_t i = 0; i < n; i++) words[i] = x_random(seed);
@@ -96,9 +102,7 @@ static void commit(spm_conn *c, const struct kind *k, uint64_t *seed) {
   if (one_in(k->cuts, seed)) change_size(c, &committed, k, seed);
   if (one_in(k->large, seed)) change_all(c, &committed, seed);
   change_some(c, &committed, k, seed);
-  x_ok(spm_commit_stage(c, NULL));
-  x_ok(spm_commit_finish(c));
-  x_end(c);
+  finish(c);
 }
 
 /* Changes of words and then of blocks, more than fits one record, so that the words are in the
@@ -119,6 +123,27 @@ static void prepare_and_drop(spm_conn *c, uint64_t *seed) {
   x_ok(spm_commit_stage(c, "super"));
   x_ok(spm_commit_rollback(c));
   x_end(c);
+}
+
+/* The last block is changed first, and is behind the end at last. */
+static void change_last_word(spm_conn *c, uint64_t *seed) {
+  x_ok(x_begin(c));
+  change(c, &committed, committed.blocks - 1, 0, 1, seed);
+  finish(c);
+}
+
+static void cut_at_last(spm_conn *c, const struct kind *k) {
+  x_ok(x_truncate(c, X_AT(k->blocks / 2)));
+  committed.blocks = k->blocks / 2;
+}
+
+/* S9: what a later truncate cut is skipped. */
+static void check_nothing_behind_the_end(void) {
+  size_t count;
+  const media_operation *op = media_operations(&count);
+  for (size_t i = 0; i < count; i++)
+    if (op[i].kind == MEDIA_STORE && op[i].file == MEDIA_DATA)
+      ck_assert_uint_le(op[i].offset + op[i].length, X_AT(committed.blocks));
 }
 
 static void check_content(const char *path) {
@@ -159,10 +184,12 @@ START_TEST(redo_makes_what_was_committed) {
   x_ok(spm_snapshot_begin(reader)); /* so X is not cut, which would begin the log anew */
   committed.blocks = k->blocks;
   remember(x, c, &b);
+  if (k->cuts) change_last_word(c, &seed);
   for (uint32_t i = 0; i < k->transactions; i++) {
     if (k->dropped && i == k->transactions / 2) prepare_and_drop(c, &seed);
     commit(c, k, &seed);
   }
+  if (k->cuts && committed.blocks > k->blocks / 2) cut_at_last(c, k);
   ck_assert_uint_eq(c->store->shm->checkpoint.lsn, b.lsn);
   if (k->unfinished) leave_unfinished(c, &seed);
   x_detach_dirty(reader);
@@ -172,6 +199,7 @@ START_TEST(redo_makes_what_was_committed) {
   c = x_join(x);
   ck_assert_uint_eq(c->store->shm->counters.undone, k->unfinished);
   if (_i / (int)KINDS == X_PMEM) ck_assert_uint_gt(check_flushed_after_stored(), 0);
+  check_nothing_behind_the_end();
   x_ok(spm_snapshot_begin(c));
   ck_assert_uint_eq(spm_conn_size(c), X_AT(committed.blocks));
   spm_snapshot_end(c);
@@ -192,9 +220,7 @@ static void change_many(spm_conn *c, uint64_t n) {
       uint64_t word = i * TIMES + n + 1;
       x_ok(spm_write(c, X_AT(i) + word_of(i, n) * 8, sizeof word, &word));
     }
-    x_ok(spm_commit_stage(c, NULL));
-    x_ok(spm_commit_finish(c));
-    x_end(c);
+    finish(c);
   }
 }
 
